@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The devices of the machine, the buses that reach them, and the words they speak.
+//!
+//! A [`Device`] is a value: it is told `(offset, width, value)` and answers with [`Signal`]s.
+//! It holds no handle to the bus, the cores or the time, so a snapshot is a clone, and comparing or hashing the machine
+//! compares or hashes its devices field by field.
+//! The [`Bus`] knows which device answers at which port or physical address.
+//!
+//! To add a device, write one file beside `debug_console.rs` and attach it where the board is put together.
+//!
+//! ```
+//! use fencepost_devices::{Bus, DebugConsole, Line, Signal, Space, Width};
+//!
+//! let mut bus = Bus::default();
+//! bus.attach(DebugConsole, DebugConsole::REGIONS)?;
+//! let access = bus.write(Space::Ports, 0xe9, Width::Byte, u64::from(b'!'));
+//! assert_eq!(access.signals, [Signal::Transmit { line: Line::DebugConsole, byte: b'!' }]);
+//! assert_eq!(bus.describe(Space::Ports, 0xe9), "debugcon > DATA");
+//! # Ok::<(), fencepost_devices::AttachError>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod addr;
+mod bus;
+mod crc32;
+mod debug_console;
+mod debug_exit;
+mod device;
+mod font;
+mod framebuffer;
+mod picture;
+mod signal;
+mod uart16550;
+mod vga_text;
+
+pub use addr::{Irq, PhysAddr, Port};
+pub use bus::{Access, AttachError, Bus, DeviceId, Region, Space};
+pub use debug_console::DebugConsole;
+pub use debug_exit::DebugExit;
+pub use device::{Device, DeviceState, Width};
+pub use framebuffer::Framebuffer;
+pub use picture::Picture;
+pub use signal::{Line, Signal};
+pub use uart16550::Uart16550;
+pub use vga_text::VgaText;

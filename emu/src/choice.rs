@@ -1,0 +1,31 @@
+//! Choices: all the nondeterminism a machine has.
+
+use crate::core::CoreId;
+
+/// One thing that can happen next.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Choice {
+    /// A core takes steps: each completes one instruction (or one round of a repeated string instruction).
+    Run {
+        /// Which core.
+        core: CoreId,
+        /// How many steps.
+        steps: u64,
+        /// The core's store buffer drains completely by the end.
+        drained: bool,
+    },
+    /// A core makes the next access of its current instruction, which may have more.
+    Access {
+        /// Which core.
+        core: CoreId,
+    },
+    /// A buffered store becomes visible.
+    Drain {
+        /// Whose store.
+        core: CoreId,
+        /// Its place in the buffer, 0 the oldest.
+        entry: u8,
+    },
+    /// The oldest posted write arrives at its device.
+    Arrive,
+}

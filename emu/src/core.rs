@@ -1,0 +1,66 @@
+//! One virtual core: its architectural registers, its store buffer, and how far it is into its current instruction.
+//!
+//! A core is plain data. The Unicorn engines that execute it (see [`engine`]) are caches of this data.
+
+pub(crate) mod code_map;
+pub mod cpu_state;
+pub mod cpuid;
+pub mod decode;
+pub(crate) mod emulate;
+pub(crate) mod engine;
+pub(crate) mod operands;
+pub(crate) mod paging;
+pub(crate) mod partial;
+pub(crate) mod run;
+
+use crate::store_buffer::StoreBuffer;
+use cpu_state::CpuState;
+use partial::PartialAccess;
+
+/// The index of a virtual core, from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+pub struct CoreId(pub u8);
+
+impl CoreId {
+    /// The core's position in a list of cores.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl std::fmt::Display for CoreId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "core {}", self.0)
+    }
+}
+
+/// The state of one core between two choices.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Core {
+    /// Architectural registers.
+    pub cpu: CpuState,
+    /// Stores that have executed and that no other core sees yet.
+    pub buffer: StoreBuffer,
+    /// The accesses that the current instruction has already made, when another core may step between them.
+    pub partial: Vec<PartialAccess>,
+    /// Halted by HLT; nothing but an interrupt wakes it.
+    pub halted: bool,
+    /// The core's own clock: instructions retired. RDTSC reads it.
+    pub clock: u64,
+    /// State of the generator behind RDRAND and RDSEED.
+    pub random: u64,
+}
+
+impl Core {
+    /// A core about to execute its first instruction.
+    pub fn new(id: CoreId, cpu: CpuState) -> Core {
+        Core {
+            cpu,
+            buffer: StoreBuffer::default(),
+            partial: Vec::new(),
+            halted: false,
+            clock: 0,
+            random: u64::from(id.0),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The decode table: what the memory model and the machine need to know about an instruction.
+//!
+//! A class says what happens to the store buffer and who executes the instruction (DESIGN rules; SDM 3A 9.2 and 9.3).
+//! The table is tested as a table of bytes in `tests/`.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+
+/// What an instruction is to the memory model.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// Nothing special; its stores are buffered.
+    Plain,
+    /// LOCK-prefixed, or XCHG with memory: drains, then one indivisible step straight to memory.
+    Locked,
+    /// MFENCE: drains.
+    FullFence,
+    /// SFENCE: orders earlier stores before later ones, waits for nothing.
+    StoreFence,
+    /// LFENCE: no effect on the store buffer.
+    LoadFence,
+    /// Its stores are non-temporal: MOVNTI and relatives, MASKMOVDQU.
+    NonTemporal,
+    /// IN or OUT with registers: drains, then the machine performs it.
+    PortIo,
+    /// INS or OUTS: drains, then the engine performs it with the machine's ports.
+    StringPortIo,
+    /// Serialising (SDM 3A 9.3): drains. May change how addresses are translated.
+    Serialising,
+    /// CPUID: serialising, answered by the machine.
+    CpuId,
+    /// RDTSC or RDTSCP: answered from the core's own clock.
+    TimeStamp,
+    /// RDRAND or RDSEED: answered from the machine's seed.
+    Random,
+    /// HLT.
+    Halt,
+    /// PAUSE: a spinning core says so.
+    Pause,
+    /// INT n, INT3, INTO, INT1: drains, as the delivery of any interrupt does.
+    SoftwareInterrupt,
+    /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain. The machine does not have them yet and says so.
+    SystemCall,
+}
+
+impl Class {
+    /// Whether the core's buffer drains before the instruction executes.
+    pub fn drains(self) -> bool {
+        match self {
+            Class::Locked
+            | Class::FullFence
+            | Class::PortIo
+            | Class::StringPortIo
+            | Class::Serialising
+            | Class::CpuId
+            | Class::SoftwareInterrupt => true,
+            Class::Plain
+            | Class::StoreFence
+            | Class::LoadFence
+            | Class::NonTemporal
+            | Class::TimeStamp
+            | Class::Random
+            | Class::Halt
+            | Class::Pause
+            | Class::SystemCall => false,
+        }
+    }
+
+    /// Whether the machine executes the instruction itself, between two runs of the engine.
+    pub fn is_emulated(self) -> bool {
+        match self {
+            Class::PortIo | Class::CpuId | Class::TimeStamp | Class::Random | Class::Halt | Class::SystemCall => true,
+            Class::Plain
+            | Class::Locked
+            | Class::FullFence
+            | Class::StoreFence
+            | Class::LoadFence
+            | Class::NonTemporal
+            | Class::StringPortIo
+            | Class::Serialising
+            | Class::SoftwareInterrupt
+            | Class::Pause => false,
+        }
+    }
+
+    /// Whether the fast engine may execute the instruction inside a run whose stores all commit at once.
+    pub(crate) fn is_fast(self) -> bool {
+        match self {
+            Class::Plain
+            | Class::Locked
+            | Class::FullFence
+            | Class::StoreFence
+            | Class::LoadFence
+            | Class::NonTemporal
+            | Class::Pause => true,
+            Class::PortIo
+            | Class::StringPortIo
+            | Class::Serialising
+            | Class::CpuId
+            | Class::TimeStamp
+            | Class::Random
+            | Class::Halt
+            | Class::SoftwareInterrupt
+            | Class::SystemCall => false,
+        }
+    }
+}
+
+/// Decodes the first instruction in `bytes`, which is at linear address `address` in code of `bits` (16, 32 or 64).
+///
+/// `None` when the bytes are not an instruction, or not all of one.
+pub fn decode(bytes: &[u8], address: u64, bits: u32) -> Option<Instruction> {
+    let instruction = Decoder::with_ip(bits, bytes, address, DecoderOptions::NONE).decode();
+    (!instruction.is_invalid()).then_some(instruction)
+}
+
+/// The class of `instruction`.
+pub fn classify(instruction: &Instruction) -> Class {
+    use Mnemonic::*;
+    match instruction.mnemonic() {
+        Mfence => Class::FullFence,
+        Sfence => Class::StoreFence,
+        Lfence => Class::LoadFence,
+        Pause => Class::Pause,
+        Hlt => Class::Halt,
+        In | Out => Class::PortIo,
+        Insb | Insw | Insd | Outsb | Outsw | Outsd => Class::StringPortIo,
+        Movnti | Movntq | Movntdq | Movntps | Movntpd | Maskmovq | Maskmovdqu => Class::NonTemporal,
+        Rdtsc | Rdtscp => Class::TimeStamp,
+        Rdrand | Rdseed => Class::Random,
+        Cpuid => Class::CpuId,
+        Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq => Class::SystemCall,
+        Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Wrmsr | Rsm => Class::Serialising,
+        Mov if writes_serialising_register(instruction) => Class::Serialising,
+        // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
+        Lmsw | Clts | Xsetbv => Class::Serialising,
+        Int | Int3 | Into | Int1 => Class::SoftwareInterrupt,
+        Xchg if touches_memory(instruction) => Class::Locked,
+        _ if instruction.has_lock_prefix() => Class::Locked,
+        _ => Class::Plain,
+    }
+}
+
+/// MOV to a control register other than CR8, or to a debug register (SDM 3A 9.3).
+fn writes_serialising_register(instruction: &Instruction) -> bool {
+    let target = instruction.op0_register();
+    target.is_cr() && target != Register::CR8 || target.is_dr()
+}
+
+fn touches_memory(instruction: &Instruction) -> bool {
+    instruction.op_kinds().any(|kind| kind == OpKind::Memory)
+}

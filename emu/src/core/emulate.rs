@@ -1,0 +1,145 @@
+//! Instructions that the machine executes itself, because the engine would ask the host: time, randomness, identity, ports.
+
+use super::cpu_state::{CpuState, gpr};
+use super::decode::{self, Class};
+use super::engine::Engines;
+use super::run::World;
+use super::{Core, CoreId, cpuid};
+use crate::trace::{Event, Fault};
+use fencepost_devices::Width;
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+/// Carry, and the flags that RDRAND clears: OF, SF, ZF, AF, PF (SDM 2B, RDRAND).
+const CARRY: u64 = 1;
+const RDRAND_CLEARS: u64 = 1 << 11 | 1 << 7 | 1 << 6 | 1 << 4 | 1 << 2;
+
+/// The core whose next instruction is to be executed here; its registers are seated in its precise engine.
+pub(crate) struct Emulation<'a> {
+    pub(crate) id: CoreId,
+    pub(crate) core: &'a mut Core,
+    pub(crate) engines: &'a mut Engines,
+}
+
+impl Emulation<'_> {
+    /// Executes the next instruction, which is of `class`.
+    pub(crate) fn execute(self, class: Class, world: &mut World) -> Result<(), Fault> {
+        self.engines.save(&mut self.core.cpu);
+        let instruction = self.fetch(world).expect("the instruction was decoded a moment ago");
+        match class {
+            Class::PortIo => self.port_io(&instruction, world),
+            Class::CpuId => self.cpu_id(&instruction, world),
+            Class::TimeStamp => self.time_stamp(&instruction),
+            Class::Random => self.random(&instruction),
+            Class::Halt => self.halt(&instruction, world),
+            Class::SystemCall => {
+                return Err(Fault::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
+            }
+            _ => unreachable!("{class:?} is executed by the engine"),
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, world: &World) -> Option<Instruction> {
+        let mode = self.engines.precise_mode();
+        let pc = self.core.cpu.linear_pc();
+        let mut bytes = [0; 15];
+        let length = mode.fetch(world.memory, pc, &mut bytes);
+        decode::decode(&bytes[..length], pc, mode.bits)
+    }
+
+    /// Changes the registers and goes on after `instruction`.
+    fn complete(self, instruction: &Instruction, change: impl FnOnce(&mut CpuState)) {
+        self.engines.change(|cpu| {
+            change(cpu);
+            cpu.rip = cpu.rip.wrapping_add(instruction.len() as u64);
+        });
+    }
+
+    fn port_io(self, instruction: &Instruction, world: &mut World) {
+        let is_input = instruction.mnemonic() == Mnemonic::In;
+        let (data, port) = if is_input { (0, 1) } else { (1, 0) };
+        let register = instruction.op_register(data);
+        let width = Width::from_bytes(register.size() as u64).expect("AL, AX and EAX have 1, 2 and 4 bytes");
+        let port = match instruction.op_kind(port) {
+            OpKind::Immediate8 => u16::from(instruction.immediate8()),
+            _ => self.core.cpu.gpr[gpr::RDX] as u16,
+        };
+        let (id, value) = (self.id, self.core.cpu.gpr[gpr::RAX] & width.mask());
+        if is_input {
+            let value = world.with_board(|board, around| board.port_in(id, port, width, around));
+            self.complete(instruction, |cpu| write_register(cpu, register, value));
+        } else {
+            world.with_board(|board, around| board.port_out(id, port, width, value, around));
+            self.complete(instruction, |_| ());
+        }
+    }
+
+    fn cpu_id(self, instruction: &Instruction, world: &World) {
+        let cores = world.settings.cores;
+        let (eax, ecx) = (self.core.cpu.gpr[gpr::RAX] as u32, self.core.cpu.gpr[gpr::RCX] as u32);
+        let [a, b, c, d] = cpuid::leaf(eax, ecx, self.id, cores).map(u64::from);
+        self.complete(instruction, |cpu| {
+            cpu.gpr[gpr::RAX] = a;
+            cpu.gpr[gpr::RBX] = b;
+            cpu.gpr[gpr::RCX] = c;
+            cpu.gpr[gpr::RDX] = d;
+        });
+    }
+
+    /// RDTSC and RDTSCP read the core's own clock: one tick an instruction.
+    fn time_stamp(self, instruction: &Instruction) {
+        let clock = self.core.clock;
+        let with_core = instruction.mnemonic() == Mnemonic::Rdtscp;
+        self.complete(instruction, |cpu| {
+            cpu.gpr[gpr::RAX] = clock & 0xffff_ffff;
+            cpu.gpr[gpr::RDX] = clock >> 32;
+            if with_core {
+                cpu.gpr[gpr::RCX] = cpu.tsc_aux & 0xffff_ffff;
+            }
+        });
+    }
+
+    fn random(self, instruction: &Instruction) {
+        let value = split_mix(&mut self.core.random);
+        let register = instruction.op_register(0);
+        self.complete(instruction, |cpu| {
+            write_register(cpu, register, value);
+            cpu.rflags = cpu.rflags & !RDRAND_CLEARS | CARRY;
+        });
+    }
+
+    fn halt(self, instruction: &Instruction, world: &mut World) {
+        self.core.halted = true;
+        world.log.push(Event::Halted { core: self.id });
+        self.complete(instruction, |_| ());
+    }
+}
+
+/// Writes a general register by its name: 32-bit writes clear the upper half, narrower ones keep the rest (SDM 1, 3.4.1.1).
+fn write_register(cpu: &mut CpuState, register: Register, value: u64) {
+    let slot = &mut cpu.gpr[register.full_register().number()];
+    *slot = match register.size() {
+        8 => value,
+        4 => value & 0xffff_ffff,
+        2 => *slot & !0xffff | value & 0xffff,
+        _ => *slot & !0xff | value & 0xff,
+    };
+}
+
+fn system_call_name(mnemonic: Mnemonic) -> &'static str {
+    match mnemonic {
+        Mnemonic::Syscall => "SYSCALL",
+        Mnemonic::Sysenter => "SYSENTER",
+        Mnemonic::Sysexit | Mnemonic::Sysexitq => "SYSEXIT",
+        _ => "SYSRET",
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ z >> 31
+}

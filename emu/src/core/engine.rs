@@ -1,0 +1,29 @@
+//! The engine module: the only place that knows Unicorn, and the only host code with `unsafe`.
+//!
+//! A virtual core is executed by two Unicorn engines over the same host memory:
+//!
+//! - the [`fast`] one runs whole blocks at nearly Unicorn's own speed. Its stores go straight to memory, so it runs only
+//!   stretches at whose end the core's store buffer is empty anyway; it stops before whatever needs more care;
+//! - the [`precise`] one reports every instruction and every access before it happens, to an [`Observer`].
+//!
+//! Both are caches of a [`CpuState`](super::cpu_state::CpuState), which moves between them through a C shim
+//! (`engine/shim.c`) compiled against Unicorn's own headers.
+//!
+//! Traps that shaped this code: a stop inside a write hook leaves the store performed and the instruction unretired; no
+//! engine notices stores made by another engine or by the host to translated code; `until = 0` is an address like any other;
+//! stopping from another thread corrupts the guest; with any memory hook *all* accesses take the slow path.
+//!
+//! Known limit: in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half
+//! in memory, and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that
+//! part twice.
+
+pub(crate) mod fast;
+mod host_memory;
+pub(crate) mod precise;
+mod seat;
+mod unicorn;
+
+pub(crate) use host_memory::HostMemory;
+pub(crate) use precise::{Flow, Observer};
+pub(crate) use seat::Engines;
+pub(crate) use unicorn::Registers;

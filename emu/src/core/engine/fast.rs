@@ -1,0 +1,249 @@
+//! The fast engine: whole blocks at nearly Unicorn's own speed, with no hook on memory.
+//!
+//! A hook at each block's start counts instructions from a table of decoded blocks and stops *before* a block that holds an
+//! instruction needing care, or more instructions than are left. Pages with translated code are read-only to this engine,
+//! so that a store to code stops it before the store; device space is not mapped, so an access there stops it likewise.
+//! Whatever stops it is then executed by the precise engine, which knows what to do.
+
+use super::super::code_map::CodeMap;
+use super::super::decode;
+use super::super::paging::Mode;
+use super::unicorn::{Unicorn, stop_from_hook};
+use crate::memory::{Memory, PAGE};
+use fencepost_devices::PhysAddr;
+use iced_x86::{Decoder, DecoderOptions};
+use std::ffi::c_void;
+use unicorn_engine_sys as sys;
+
+/// Slots in the table of decoded blocks; a power of two. 4096 blocks of 24 bytes fit a processor's second-level cache.
+const BLOCKS: usize = 4096;
+
+/// Why a run ended. The program counter is at an instruction that has not executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FastExit {
+    /// The next block has more instructions than are left.
+    Budget,
+    /// A PAUSE has executed, and the caller asked to stop there.
+    Pause,
+    /// The next block starts on or crosses into a page that was not known to hold code.
+    NewCode {
+        /// The block's first byte.
+        first: PhysAddr,
+        /// The block's last byte.
+        last: PhysAddr,
+    },
+    /// The next instruction (or one in the next block) needs the precise engine.
+    NeedsPrecise,
+}
+
+/// What is known about one block.
+#[derive(Clone, Copy, Default)]
+struct Block {
+    pc: u64,
+    /// Bytes; 0 in an empty slot.
+    size: u32,
+    /// Instructions.
+    count: u32,
+    flags: Flags,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Flags {
+    #[default]
+    Plain,
+    /// Ends with PAUSE.
+    Pause,
+    /// Holds an instruction for the precise engine.
+    Precise,
+}
+
+/// A fast engine.
+pub(crate) struct Fast {
+    unicorn: Unicorn,
+    link: Box<Link>,
+    /// How many of the code map's pages are write-protected here.
+    protected: usize,
+}
+
+/// What the block hook reaches through its user-data pointer.
+struct Link {
+    blocks: Box<[Block; BLOCKS]>,
+    /// What `blocks` was decoded under; another mode empties the table.
+    mode: Mode,
+    memory: *const Memory,
+    code: *const CodeMap,
+    left: u64,
+    /// The block that was entered last.
+    last: Block,
+    stop_at_pause: bool,
+    exit: Option<FastExit>,
+    exception: bool,
+}
+
+impl Fast {
+    /// An engine over `memory`.
+    pub(crate) fn new(memory: &Memory) -> Fast {
+        let link = Link {
+            blocks: Box::new([Block::default(); BLOCKS]),
+            mode: Mode::default(),
+            memory: std::ptr::null(),
+            code: std::ptr::null(),
+            left: 0,
+            last: Block::default(),
+            stop_at_pause: false,
+            exit: None,
+            exception: false,
+        };
+        let fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), protected: 0 };
+        for stretch in memory.stretches() {
+            fast.unicorn.map(&stretch);
+        }
+        let data = std::ptr::from_ref::<Link>(&fast.link).cast_mut().cast();
+        // SAFETY: the callbacks have the signatures of their hooks; the boxed link lives as long as the engine.
+        unsafe {
+            fast.unicorn.hook(sys::HookType::BLOCK, on_block as *mut c_void, data, 1, 0);
+            fast.unicorn.hook(sys::HookType::INTR, on_exception as *mut c_void, data, 1, 0);
+        }
+        fast
+    }
+
+    /// Runs at most `budget` instructions from `pc` (an offset into CS).
+    ///
+    /// Returns how many have retired, and why the engine stopped.
+    pub(crate) fn run(&mut self, pc: u64, budget: u64, stop_at_pause: bool, memory: &Memory, code: &CodeMap) -> (u64, FastExit) {
+        self.protect(code);
+        let mode = self.unicorn.mode();
+        if mode != self.link.mode {
+            self.link.mode = mode;
+            self.forget_blocks();
+        }
+        self.link.memory = memory;
+        self.link.code = code;
+        self.link.left = budget;
+        self.link.last = Block::default();
+        self.link.stop_at_pause = stop_at_pause;
+        self.link.exit = None;
+        self.link.exception = false;
+        let error = self.unicorn.run(pc);
+        match self.link.exit.take() {
+            Some(exit) => (budget - self.link.left, exit),
+            None => {
+                let is_explained = self.link.exception || error != sys::uc_error::OK;
+                assert!(is_explained, "the fast engine stops only for its hooks or an error");
+                self.unicorn.take_exception();
+                (budget - self.link.left - self.unfinished(), FastExit::NeedsPrecise)
+            }
+        }
+    }
+
+    pub(super) fn unicorn(&self) -> &Unicorn {
+        &self.unicorn
+    }
+
+    /// Forgets every decoded block, because code has changed.
+    pub(super) fn forget_blocks(&mut self) {
+        self.link.blocks.fill(Block::default());
+    }
+
+    /// Write-protects the pages that were found to hold code since the last run.
+    fn protect(&mut self, code: &CodeMap) {
+        for &page in &code.pages()[self.protected..] {
+            self.unicorn.protect_page(page);
+        }
+        self.protected = code.pages().len();
+    }
+
+    /// How many instructions of the block entered last have not retired: those from the program counter on.
+    fn unfinished(&self) -> u64 {
+        let mut state = super::super::cpu_state::CpuState::default();
+        self.unicorn.state(&mut state);
+        let pc = state.linear_pc();
+        let last = self.link.last;
+        if !(last.pc..last.pc + u64::from(last.size)).contains(&pc) {
+            return 0;
+        }
+        let before = self.link.decode(last.pc, (pc - last.pc) as u32).map_or(0, |block| block.count);
+        u64::from(last.count - before)
+    }
+}
+
+impl Link {
+    /// Decides about the block at `pc`: `None` to enter it.
+    fn enter(&mut self, pc: u64, size: u32) -> Option<FastExit> {
+        if self.stop_at_pause && self.last.flags == Flags::Pause {
+            return Some(FastExit::Pause);
+        }
+        let slot = (pc ^ pc >> 12) as usize % BLOCKS;
+        if self.blocks[slot].pc != pc || self.blocks[slot].size != size {
+            match self.learn(pc, size) {
+                Ok(block) => self.blocks[slot] = block,
+                Err(exit) => return Some(exit),
+            }
+        }
+        let block = self.blocks[slot];
+        if block.flags == Flags::Precise {
+            return Some(FastExit::NeedsPrecise);
+        }
+        let Some(left) = self.left.checked_sub(u64::from(block.count)) else { return Some(FastExit::Budget) };
+        self.left = left;
+        self.last = block;
+        None
+    }
+
+    /// Decodes a block met for the first time; an error when its pages must first be noted as code.
+    fn learn(&self, pc: u64, size: u32) -> Result<Block, FastExit> {
+        // SAFETY: `Fast::run` sets both pointers for the time of the run and holds the references meanwhile. The engine
+        // is inside a hook, so nothing writes memory.
+        let (memory, code) = unsafe { (&*self.memory, &*self.code) };
+        let ends = (self.mode.translate(memory, pc), self.mode.translate(memory, pc + u64::from(size.max(1)) - 1));
+        let (Some(first), Some(last)) = ends else { return Err(FastExit::NeedsPrecise) };
+        if !code.touches(first, 1) || !code.touches(last, 1) {
+            return Err(FastExit::NewCode { first, last });
+        }
+        self.decode(pc, size).ok_or(FastExit::NeedsPrecise)
+    }
+
+    /// Decodes `size` bytes of code at linear address `pc`.
+    fn decode(&self, pc: u64, size: u32) -> Option<Block> {
+        let mut bytes = vec![0; size as usize];
+        // SAFETY: as in `learn`; also called right after a run, when the references are still held.
+        let memory = unsafe { &*self.memory };
+        if self.mode.fetch(memory, pc, &mut bytes) < bytes.len() {
+            return None;
+        }
+        let mut block = Block { pc, size, count: 0, flags: Flags::Plain };
+        let mut decoder = Decoder::with_ip(self.mode.bits, &bytes, pc, DecoderOptions::NONE);
+        while decoder.can_decode() {
+            let instruction = decoder.decode();
+            let class = decode::classify(&instruction);
+            block.count += 1;
+            if instruction.is_invalid() || !class.is_fast() {
+                block.flags = Flags::Precise;
+            } else if class == decode::Class::Pause && block.flags == Flags::Plain {
+                block.flags = Flags::Pause;
+            }
+        }
+        Some(block)
+    }
+}
+
+/// Blocks are at most 512 instructions and two pages long.
+const _: () = assert!(PAGE == 4096, "a block's first and last byte cover all its pages");
+
+extern "C" fn on_block(uc: *mut sys::uc_engine, pc: u64, size: u32, data: *mut c_void) {
+    // SAFETY: `data` is the link of this engine, and nothing else refers to it while the engine runs.
+    let link = unsafe { &mut *data.cast::<Link>() };
+    if link.exit.is_none() {
+        link.exit = link.enter(pc, size);
+    }
+    if link.exit.is_some() {
+        stop_from_hook(uc);
+    }
+}
+
+extern "C" fn on_exception(uc: *mut sys::uc_engine, _vector: u32, data: *mut c_void) {
+    // SAFETY: as in `on_block`.
+    let link = unsafe { &mut *data.cast::<Link>() };
+    link.exception = true;
+    stop_from_hook(uc);
+}

@@ -1,0 +1,243 @@
+//! The precise engine: every instruction and every access is reported to an [`Observer`] before it happens.
+
+use super::super::cpu_state::CpuState;
+use super::super::paging::Mode;
+use super::unicorn::{Registers, Unicorn, stop_from_hook};
+use crate::memory::Memory;
+use fencepost_devices::PhysAddr;
+use std::ffi::c_void;
+use unicorn_engine_sys as sys;
+
+/// Physical addresses that an engine decodes: 40 bits, as the emulated processor announces.
+const ADDRESS_SPACE: u64 = 1 << 40;
+
+/// An observer's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop here. Before an instruction that is clean; at an access the instruction is abandoned, but a store in question
+    /// is still written to memory, and the observer has to put the old bytes back.
+    Stop,
+}
+
+/// Whoever decides what the precise engine's instructions do to the world.
+pub(crate) trait Observer {
+    /// The instruction at linear address `pc` (or the next round of a repeated one) is about to execute.
+    fn instruction(&mut self, pc: u64) -> Flow;
+    /// A load of `size` bytes of memory at `address`.
+    fn load(&mut self, registers: Registers, address: PhysAddr, size: u64) -> Flow;
+    /// A store of `size` bytes of memory at `address`.
+    fn store(&mut self, registers: Registers, address: PhysAddr, size: u64, value: u64) -> Flow;
+    /// A load where there is no memory.
+    fn device_load(&mut self, address: PhysAddr, size: u64) -> u64;
+    /// A store where there is no memory.
+    fn device_store(&mut self, address: PhysAddr, size: u64, value: u64);
+    /// The IN of an INS instruction.
+    fn port_in(&mut self, port: u16, size: u64) -> u32;
+    /// The OUT of an OUTS instruction.
+    fn port_out(&mut self, port: u16, size: u64, value: u32);
+}
+
+/// Why a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PreciseExit {
+    /// The observer said so.
+    Stopped,
+    /// An exception or a software interrupt, with its error code where it has one.
+    Exception { vector: u32, error_code: u32 },
+    /// Code was fetched from where there is no memory.
+    NothingToFetch,
+}
+
+/// A precise engine.
+pub(crate) struct Precise {
+    unicorn: Unicorn,
+    link: Box<Link>,
+    /// Kept alive for the engine's callbacks, which point here.
+    #[expect(clippy::vec_box, reason = "the callbacks hold the addresses of the elements")]
+    device_spaces: Vec<Box<DeviceSpace>>,
+}
+
+/// User data of a range without memory: Unicorn tells its callbacks only the offset.
+struct DeviceSpace {
+    link: *mut c_void,
+    base: u64,
+}
+
+/// What the hooks reach through their user-data pointer.
+#[derive(Default)]
+struct Link {
+    /// Set for the duration of a run.
+    observer: Option<*mut dyn Observer>,
+    exception: Option<u32>,
+}
+
+impl Link {
+    /// The observer of the run that is under way.
+    ///
+    /// # Safety
+    /// `data` is the user data of a hook of a running precise engine.
+    unsafe fn observer<'a>(data: *mut c_void) -> &'a mut dyn Observer {
+        // SAFETY: `Precise::run` sets the pointer for the time of the run and holds the observer mutably all the while;
+        // hooks do not nest.
+        unsafe { &mut *(*data.cast::<Link>()).observer.expect("hooks are called only during a run") }
+    }
+}
+
+impl DeviceSpace {
+    /// Gives guest-physical `from..to` to the device callbacks, unless it is empty.
+    fn map(unicorn: &Unicorn, link: *mut c_void, from: u64, to: u64) -> Option<Box<DeviceSpace>> {
+        let mut space = (from < to).then(|| Box::new(DeviceSpace { link, base: from }))?;
+        let data = std::ptr::from_mut::<DeviceSpace>(&mut space).cast();
+        // SAFETY: the box is kept by the engine's owner as long as the engine.
+        unsafe { unicorn.map_device_space(from, to - from, Some(on_device_load), Some(on_device_store), data) };
+        Some(space)
+    }
+
+    /// The observer and the base address behind a callback's user data.
+    ///
+    /// # Safety
+    /// `data` is the user data of a device callback of a running precise engine.
+    unsafe fn open<'a>(data: *mut c_void) -> (&'a mut dyn Observer, u64) {
+        // SAFETY: promised by the caller.
+        unsafe {
+            let space = &*data.cast::<DeviceSpace>();
+            (Link::observer(space.link), space.base)
+        }
+    }
+}
+
+impl Precise {
+    /// An engine over `memory`.
+    pub(crate) fn new(memory: &Memory) -> Precise {
+        let mut precise = Precise { unicorn: Unicorn::open(), link: Box::default(), device_spaces: Vec::new() };
+        let data = std::ptr::from_ref::<Link>(&precise.link).cast_mut().cast();
+        let unicorn = &precise.unicorn;
+        let mut end_of_memory = 0;
+        for stretch in memory.stretches() {
+            unicorn.map(&stretch);
+            let (base, end) = (stretch.base.0, stretch.base.0 + stretch.range.len() as u64);
+            let kind = sys::HookType::MEM_READ | sys::HookType::MEM_WRITE;
+            // SAFETY: `on_access` has the signature of a memory hook; the boxed link lives as long as the engine.
+            unsafe { unicorn.hook(kind, on_access as *mut c_void, data, base, end - 1) };
+            precise.device_spaces.extend(DeviceSpace::map(unicorn, data, end_of_memory, base));
+            end_of_memory = end;
+        }
+        precise.device_spaces.extend(DeviceSpace::map(unicorn, data, end_of_memory, ADDRESS_SPACE));
+        // SAFETY: each callback has the signature of its kind of hook; the link lives as long as the engine.
+        unsafe {
+            unicorn.hook(sys::HookType::CODE, on_instruction as *mut c_void, data, 1, 0);
+            unicorn.hook(sys::HookType::INTR, on_exception as *mut c_void, data, 1, 0);
+            unicorn.hook_instruction(sys::X86Insn::IN, on_port_in as *mut c_void, data);
+            unicorn.hook_instruction(sys::X86Insn::OUT, on_port_out as *mut c_void, data);
+        }
+        precise
+    }
+
+    /// Runs from `pc` (an offset into CS) under `observer` until it says stop or the guest cannot go on.
+    pub(crate) fn run(&mut self, pc: u64, observer: &mut dyn Observer) -> PreciseExit {
+        // SAFETY: only the lifetime is erased; the pointer is taken back below, before `observer` ends.
+        let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
+        self.link.observer = Some(erased);
+        self.link.exception = None;
+        let error = self.unicorn.run(pc);
+        self.link.observer = None;
+        if let Some(vector) = self.link.exception.take() {
+            return PreciseExit::Exception { vector, error_code: self.unicorn.take_exception() };
+        }
+        match error {
+            sys::uc_error::OK => PreciseExit::Stopped,
+            sys::uc_error::INSN_INVALID => {
+                self.unicorn.take_exception();
+                PreciseExit::Exception { vector: 6, error_code: 0 }
+            }
+            sys::uc_error::FETCH_UNMAPPED | sys::uc_error::FETCH_PROT => PreciseExit::NothingToFetch,
+            // Physical addresses past 40 bits cannot come from a page table that the processor accepts.
+            sys::uc_error::READ_UNMAPPED | sys::uc_error::WRITE_UNMAPPED => {
+                self.unicorn.take_exception();
+                PreciseExit::Exception { vector: 13, error_code: 0 }
+            }
+            other => panic!("Unicorn stopped for a reason this engine does not know: {other:?}"),
+        }
+    }
+
+    pub(super) fn unicorn(&self) -> &Unicorn {
+        &self.unicorn
+    }
+
+    /// The offset of the next instruction into CS.
+    pub(crate) fn program_counter(&self) -> u64 {
+        self.unicorn.program_counter()
+    }
+
+    /// How addresses are translated and code is decoded now.
+    pub(crate) fn mode(&self) -> Mode {
+        self.unicorn.mode()
+    }
+
+    /// Changes the core's state between two runs.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut CpuState)) {
+        let mut state = CpuState::default();
+        self.unicorn.state(&mut state);
+        change(&mut state);
+        self.unicorn.set_state(&state);
+    }
+}
+
+extern "C" fn on_instruction(uc: *mut sys::uc_engine, pc: u64, _size: u32, data: *mut c_void) {
+    // SAFETY: `data` is this engine's link.
+    if unsafe { Link::observer(data) }.instruction(pc) == Flow::Stop {
+        stop_from_hook(uc);
+    }
+}
+
+extern "C" fn on_access(
+    uc: *mut sys::uc_engine,
+    kind: sys::MemType,
+    address: u64,
+    size: i32,
+    value: i64,
+    data: *mut c_void,
+) -> bool {
+    // SAFETY: `data` is this engine's link.
+    let observer = unsafe { Link::observer(data) };
+    let (registers, address, size) = (Registers::of(uc), PhysAddr(address), size as u64);
+    let flow = if kind == sys::MemType::WRITE {
+        observer.store(registers, address, size, value as u64)
+    } else {
+        observer.load(registers, address, size)
+    };
+    if flow == Flow::Stop {
+        stop_from_hook(uc);
+    }
+    true
+}
+
+extern "C" fn on_exception(uc: *mut sys::uc_engine, vector: u32, data: *mut c_void) {
+    // SAFETY: `data` is this engine's link, and nothing else refers to the field during the call.
+    unsafe { (*data.cast::<Link>()).exception = Some(vector) };
+    stop_from_hook(uc);
+}
+
+unsafe extern "C" fn on_device_load(_uc: *mut sys::uc_engine, offset: u64, size: u32, data: *mut c_void) -> u64 {
+    // SAFETY: `data` is a device space of this engine, and its link is the engine's.
+    let (observer, base) = unsafe { DeviceSpace::open(data) };
+    observer.device_load(PhysAddr(base + offset), u64::from(size))
+}
+
+unsafe extern "C" fn on_device_store(_uc: *mut sys::uc_engine, offset: u64, size: u32, value: u64, data: *mut c_void) {
+    // SAFETY: `data` is a device space of this engine, and its link is the engine's.
+    let (observer, base) = unsafe { DeviceSpace::open(data) };
+    observer.device_store(PhysAddr(base + offset), u64::from(size), value);
+}
+
+extern "C" fn on_port_in(_uc: *mut sys::uc_engine, port: u32, size: i32, data: *mut c_void) -> u32 {
+    // SAFETY: `data` is this engine's link.
+    unsafe { Link::observer(data) }.port_in(port as u16, size as u64)
+}
+
+extern "C" fn on_port_out(_uc: *mut sys::uc_engine, port: u32, size: i32, value: u32, data: *mut c_void) {
+    // SAFETY: `data` is this engine's link.
+    unsafe { Link::observer(data) }.port_out(port as u16, size as u64, value);
+}

@@ -1,0 +1,141 @@
+//! The two engines of one core, and which of them holds the core's registers at the moment.
+
+use super::super::code_map::CodeMap;
+use super::super::cpu_state::CpuState;
+use super::super::paging::Mode;
+use super::fast::{Fast, FastExit};
+use super::precise::{Observer, Precise, PreciseExit};
+use crate::memory::Memory;
+
+/// Where a core's registers are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Seat {
+    /// In the core's own `CpuState`.
+    State,
+    Fast,
+    Precise,
+}
+
+/// Engines are opened when first needed: a core that only takes short steps never has a fast one.
+pub(crate) struct Engines {
+    seat: Seat,
+    fast: Option<Fast>,
+    precise: Option<Precise>,
+    /// The program counter when `seat` is an engine.
+    pc: u64,
+}
+
+impl Engines {
+    /// No engine yet; the registers are in the core's state.
+    pub(crate) fn new() -> Engines {
+        Engines { seat: Seat::State, fast: None, precise: None, pc: 0 }
+    }
+
+    /// Brings `state` up to date. The engine keeps the registers too.
+    pub(crate) fn save(&self, state: &mut CpuState) {
+        match self.seat {
+            Seat::State => (),
+            Seat::Fast => self.open_fast().unicorn().state(state),
+            Seat::Precise => self.open_precise().unicorn().state(state),
+        }
+    }
+
+    /// The core's registers have changed in its state, or its memory under it: engines must take them up again.
+    pub(crate) fn invalidate(&mut self) {
+        self.seat = Seat::State;
+        for unicorn in self.unicorns() {
+            unicorn.flush_tlb();
+        }
+    }
+
+    /// Runs the fast engine; see [`Fast::run`].
+    pub(crate) fn run_fast(
+        &mut self,
+        state: &mut CpuState,
+        budget: u64,
+        stop_at_pause: bool,
+        memory: &Memory,
+        code: &CodeMap,
+    ) -> (u64, FastExit) {
+        if self.seat != Seat::Fast {
+            self.save(state);
+            let fast = self.fast.get_or_insert_with(|| Fast::new(memory));
+            fast.unicorn().set_state(state);
+            self.pc = state.rip;
+            self.seat = Seat::Fast;
+        }
+        let pc = self.pc;
+        let fast = self.fast.as_mut().expect("the registers are seated in this engine");
+        let result = fast.run(pc, budget, stop_at_pause, memory, code);
+        self.pc = fast.unicorn().program_counter();
+        result
+    }
+
+    /// Seats the registers in the precise engine and returns it.
+    pub(crate) fn precise(&mut self, state: &mut CpuState, memory: &Memory) -> &mut Precise {
+        if self.seat != Seat::Precise {
+            self.save(state);
+            let precise = self.precise.get_or_insert_with(|| Precise::new(memory));
+            precise.unicorn().set_state(state);
+            self.pc = state.rip;
+            self.seat = Seat::Precise;
+        }
+        self.precise.as_mut().expect("the registers are seated in this engine")
+    }
+
+    /// Runs the precise engine, where [`Engines::precise`] has just seated the registers.
+    pub(crate) fn run_precise(&mut self, observer: &mut dyn Observer) -> PreciseExit {
+        let pc = self.pc;
+        let precise = self.precise.as_mut().expect("the registers are seated in this engine");
+        let exit = precise.run(pc, observer);
+        self.pc = precise.program_counter();
+        exit
+    }
+
+    /// How the precise engine translates addresses and decodes code now.
+    pub(crate) fn precise_mode(&self) -> Mode {
+        self.open_precise().mode()
+    }
+
+    /// Changes registers between two runs of the precise engine.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut CpuState)) {
+        let precise = self.precise.as_mut().expect("the registers are seated in this engine");
+        precise.change(change);
+        self.pc = precise.program_counter();
+    }
+
+    /// The offset of the next instruction into CS.
+    pub(crate) fn program_counter(&self, state: &CpuState) -> u64 {
+        if self.seat == Seat::State { state.rip } else { self.pc }
+    }
+
+    /// The precise engine has executed an instruction that may have changed page tables' meaning.
+    pub(crate) fn translation_changed(&self) {
+        if let Some(fast) = &self.fast {
+            fast.unicorn().flush_tlb();
+        }
+    }
+
+    /// Forgets translated code made from `length` bytes of guest memory that begin at `host`.
+    pub(crate) fn drop_code(&mut self, host: *const u8, length: u64) {
+        for unicorn in self.unicorns() {
+            unicorn.drop_code(host, length);
+        }
+        if let Some(fast) = &mut self.fast {
+            fast.forget_blocks();
+        }
+    }
+
+    fn unicorns(&self) -> impl Iterator<Item = &super::unicorn::Unicorn> {
+        let fast = self.fast.iter().map(Fast::unicorn);
+        fast.chain(self.precise.iter().map(Precise::unicorn))
+    }
+
+    fn open_fast(&self) -> &Fast {
+        self.fast.as_ref().expect("the registers are seated in this engine")
+    }
+
+    fn open_precise(&self) -> &Precise {
+        self.precise.as_ref().expect("the registers are seated in this engine")
+    }
+}

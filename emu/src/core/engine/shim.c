@@ -1,0 +1,243 @@
+/*
+ * What Unicorn's public interface cannot do, done with QEMU's own structures.
+ *
+ * Compiled against the headers of the pinned Unicorn (see build.rs), so that an upgrade breaks here at build time.
+ * Three things: moving a core's whole architectural state (segment caches and privilege level included) in and out,
+ * dropping translated code by host address, and reading what an exception left behind.
+ */
+#include "qemu/osdep.h"
+#include "cpu.h"
+#include "exec/exec-all.h"
+#include "exec/cpu-common.h"
+#include "uc_priv.h"
+
+struct fencepost_segment {
+    uint64_t base;
+    uint32_t selector, limit, flags, zero;
+};
+
+/* Mirrors `CpuState` in cpu_state.rs field by field; the size is checked at start-up. */
+struct fencepost_cpu {
+    uint64_t gpr[16];
+    uint64_t rip, rflags;
+    struct fencepost_segment segments[6], ldt, tr, gdt, idt;
+    uint64_t cr0, cr2, cr3, cr4, efer;
+    uint64_t dr[8];
+    uint64_t star, lstar, cstar, fmask, kernel_gs_base;
+    uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+    uint64_t pat, tsc_aux, xcr0;
+    uint64_t x87_mantissa[8];
+    uint16_t x87_exponent[8];
+    uint8_t x87_empty[8];
+    uint16_t x87_control, x87_status;
+    uint32_t mxcsr;
+    uint64_t xmm[16][2];
+    uint32_t interrupt_shadow, zero;
+};
+
+size_t fencepost_cpu_size(void) { return sizeof(struct fencepost_cpu); }
+
+static void get_segment(struct fencepost_segment *to, const SegmentCache *from)
+{
+    to->base = from->base;
+    to->selector = from->selector;
+    to->limit = from->limit;
+    to->flags = from->flags;
+    to->zero = 0;
+}
+
+static void set_segment(SegmentCache *to, const struct fencepost_segment *from)
+{
+    to->base = from->base;
+    to->selector = from->selector;
+    to->limit = from->limit;
+    to->flags = from->flags;
+}
+
+void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+    int i;
+
+    for (i = 0; i < 16; i++) {
+        out->gpr[i] = env->regs[i];
+        out->xmm[i][0] = env->xmm_regs[i].ZMM_Q(0);
+        out->xmm[i][1] = env->xmm_regs[i].ZMM_Q(1);
+    }
+    out->rip = env->eip;
+    out->rflags = cpu_compute_eflags(env);
+    for (i = 0; i < 6; i++) {
+        get_segment(&out->segments[i], &env->segs[i]);
+    }
+    get_segment(&out->ldt, &env->ldt);
+    get_segment(&out->tr, &env->tr);
+    get_segment(&out->gdt, &env->gdt);
+    get_segment(&out->idt, &env->idt);
+    out->cr0 = env->cr[0];
+    out->cr2 = env->cr[2];
+    out->cr3 = env->cr[3];
+    out->cr4 = env->cr[4];
+    out->efer = env->efer;
+    for (i = 0; i < 8; i++) {
+        out->dr[i] = env->dr[i];
+        out->x87_mantissa[i] = env->fpregs[i].d.low;
+        out->x87_exponent[i] = env->fpregs[i].d.high;
+        out->x87_empty[i] = env->fptags[i];
+    }
+    out->star = env->star;
+    out->lstar = env->lstar;
+    out->cstar = env->cstar;
+    out->fmask = env->fmask;
+    out->kernel_gs_base = env->kernelgsbase;
+    out->sysenter_cs = env->sysenter_cs;
+    out->sysenter_esp = env->sysenter_esp;
+    out->sysenter_eip = env->sysenter_eip;
+    out->pat = env->pat;
+    out->tsc_aux = env->tsc_aux;
+    out->xcr0 = env->xcr0;
+    out->x87_control = env->fpuc;
+    out->x87_status = (env->fpus & ~0x3800) | ((env->fpstt & 7) << 11);
+    out->mxcsr = env->mxcsr;
+    out->interrupt_shadow = (env->hflags & HF_INHIBIT_IRQ_MASK) != 0;
+    out->zero = 0;
+}
+
+/* The translation-time flags, from the architectural state they stand for (compare QEMU's x86_update_hflags). */
+static uint32_t hidden_flags(CPUX86State *env, uint32_t interrupt_shadow)
+{
+    uint32_t kept = HF_SMAP_MASK | HF_SVME_MASK | HF_GUEST_MASK | HF_MPX_EN_MASK | HF_MPX_IU_MASK;
+    uint32_t h = env->hflags & kept;
+
+    h |= (env->segs[R_SS].flags >> DESC_DPL_SHIFT) & HF_CPL_MASK;
+    h |= (env->cr[0] & CR0_PE_MASK) << (HF_PE_SHIFT - 0);
+    h |= (env->cr[0] << (HF_MP_SHIFT - 1)) & (HF_MP_MASK | HF_EM_MASK | HF_TS_MASK);
+    h |= env->eflags & (HF_TF_MASK | HF_VM_MASK | HF_IOPL_MASK);
+    if (env->cr[4] & CR4_OSFXSR_MASK) {
+        h |= HF_OSFXSR_MASK;
+    }
+    if (env->efer & MSR_EFER_LMA) {
+        h |= HF_LMA_MASK;
+    }
+    if ((h & HF_LMA_MASK) && (env->segs[R_CS].flags & DESC_L_MASK)) {
+        h |= HF_CS32_MASK | HF_SS32_MASK | HF_CS64_MASK;
+    } else {
+        h |= (env->segs[R_CS].flags & DESC_B_MASK) >> (DESC_B_SHIFT - HF_CS32_SHIFT);
+        h |= (env->segs[R_SS].flags & DESC_B_MASK) >> (DESC_B_SHIFT - HF_SS32_SHIFT);
+        if (!(env->cr[0] & CR0_PE_MASK) || (env->eflags & VM_MASK) || !(h & HF_CS32_MASK)) {
+            h |= HF_ADDSEG_MASK;
+        } else if (env->segs[R_DS].base | env->segs[R_ES].base | env->segs[R_SS].base) {
+            h |= HF_ADDSEG_MASK;
+        }
+    }
+    if (interrupt_shadow) {
+        h |= HF_INHIBIT_IRQ_MASK;
+    }
+    return h;
+}
+
+void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
+{
+    CPUState *cpu = uc->cpu;
+    CPUX86State *env = cpu->env_ptr;
+    bool remapped = env->cr[0] != in->cr0 || env->cr[3] != in->cr3 || env->cr[4] != in->cr4 || env->efer != in->efer;
+    int i;
+
+    for (i = 0; i < 16; i++) {
+        env->regs[i] = in->gpr[i];
+        env->xmm_regs[i].ZMM_Q(0) = in->xmm[i][0];
+        env->xmm_regs[i].ZMM_Q(1) = in->xmm[i][1];
+    }
+    env->eip = in->rip;
+    cpu_load_eflags(env, in->rflags, ~(target_ulong)(CC_O | CC_S | CC_Z | CC_A | CC_P | CC_C | DF_MASK));
+    for (i = 0; i < 6; i++) {
+        set_segment(&env->segs[i], &in->segments[i]);
+    }
+    set_segment(&env->ldt, &in->ldt);
+    set_segment(&env->tr, &in->tr);
+    set_segment(&env->gdt, &in->gdt);
+    set_segment(&env->idt, &in->idt);
+    env->cr[0] = in->cr0;
+    env->cr[2] = in->cr2;
+    env->cr[3] = in->cr3;
+    env->cr[4] = in->cr4;
+    env->efer = in->efer;
+    if (env->dr[7] != in->dr[7]) {
+        cpu_x86_update_dr7(env, in->dr[7]);
+    }
+    for (i = 0; i < 8; i++) {
+        env->dr[i] = in->dr[i];
+        env->fpregs[i].d.low = in->x87_mantissa[i];
+        env->fpregs[i].d.high = in->x87_exponent[i];
+        env->fptags[i] = in->x87_empty[i];
+    }
+    env->star = in->star;
+    env->lstar = in->lstar;
+    env->cstar = in->cstar;
+    env->fmask = in->fmask;
+    env->kernelgsbase = in->kernel_gs_base;
+    env->sysenter_cs = in->sysenter_cs;
+    env->sysenter_esp = in->sysenter_esp;
+    env->sysenter_eip = in->sysenter_eip;
+    env->pat = in->pat;
+    env->tsc_aux = in->tsc_aux;
+    env->xcr0 = in->xcr0;
+    env->fpstt = (in->x87_status >> 11) & 7;
+    env->fpus = in->x87_status & ~0x3800;
+    cpu_set_fpuc(env, in->x87_control);
+    cpu_set_mxcsr(env, in->mxcsr);
+    env->hflags = hidden_flags(env, in->interrupt_shadow);
+
+    /* Unicorn never clears the exception in flight; a stale one turns the next fault into a double fault. */
+    env->old_exception = -1;
+    env->error_code = 0;
+    cpu->exception_index = -1;
+    cpu->halted = 0;
+    if (remapped) {
+        tlb_flush(cpu);
+    }
+}
+
+/* What decides how an address is translated and how code is decoded: CR0, CR3, CR4, EFER, and CS's L and D bits. */
+void fencepost_mode(struct uc_struct *uc, uint64_t out[5])
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    out[0] = env->cr[0];
+    out[1] = env->cr[3];
+    out[2] = env->cr[4];
+    out[3] = env->efer;
+    out[4] = (env->hflags & HF_CS64_MASK) ? 64 : (env->hflags & HF_CS32_MASK) ? 32 : 16;
+}
+
+/* After an exception was reported and before the next run: its error code, and forget it. */
+int fencepost_take_exception(struct uc_struct *uc)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+    int code = env->error_code;
+
+    env->error_code = 0;
+    env->old_exception = -1;
+    uc->cpu->exception_index = -1;
+    uc->cpu->halted = 0;
+    return code;
+}
+
+/* Drops translated code that was made from `length` bytes of guest memory living at host address `host`. */
+void fencepost_drop_code(struct uc_struct *uc, void *host, uint64_t length)
+{
+    ram_addr_t start = qemu_ram_addr_from_host(uc, host);
+
+    if (start != RAM_ADDR_INVALID) {
+        tb_invalidate_phys_range(uc, start, start + length);
+    }
+}
+
+void fencepost_flush_tlb(struct uc_struct *uc) { tlb_flush(uc->cpu); }
+
+/* Before first use: no address ends a run (an `until` of 0 would), and a translation buffer of `bytes`. */
+int fencepost_configure(struct uc_struct *uc, uint32_t bytes)
+{
+    uc_err error = uc_ctl_set_tcg_buffer_size(uc, bytes);
+
+    return error != UC_ERR_OK ? error : uc_ctl_exits_enable(uc);
+}

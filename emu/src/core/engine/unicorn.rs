@@ -1,0 +1,202 @@
+//! One Unicorn engine, owned: opening, mapping, hooking, running, and moving a core's state in and out.
+
+use super::super::cpu_state::CpuState;
+use super::super::paging::Mode;
+use crate::memory::Stretch;
+use fencepost_devices::PhysAddr;
+use std::ffi::{c_int, c_void};
+use std::ptr::null_mut;
+use unicorn_engine_sys as sys;
+
+/// How much host code one engine may keep translated, in bytes. Unicorn would reserve 1 GiB of address space for each.
+const TRANSLATION_BUFFER: u32 = 16 << 20;
+
+/// Guest RAM is mapped in pieces of this size, because changing the protection of one page costs time per page of its piece.
+const PIECE: u64 = 2 << 20;
+
+unsafe extern "C" {
+    fn fencepost_cpu_size() -> usize;
+    fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
+    fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
+    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 5]);
+    fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
+    fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
+    fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
+    fn fencepost_configure(uc: *mut sys::uc_engine, bytes: u32) -> c_int;
+}
+
+/// An open engine.
+pub(super) struct Unicorn {
+    handle: *mut sys::uc_engine,
+}
+
+impl Unicorn {
+    /// Opens an engine in 64-bit mode; any other mode is reached by setting the state.
+    pub(super) fn open() -> Unicorn {
+        let mut handle = null_mut();
+        // SAFETY: `handle` is a valid place for the new engine's pointer.
+        let error = unsafe { sys::uc_open(sys::Arch::X86, sys::Mode::MODE_64, &mut handle) };
+        check(error, "opening an engine");
+        let engine = Unicorn { handle };
+        // SAFETY: the engine is open and has not been used yet, which is when its buffer size can be set.
+        let error = unsafe { fencepost_configure(handle, TRANSLATION_BUFFER) };
+        assert_eq!(error, 0, "Unicorn refused its configuration");
+        engine.program_counter();
+        // SAFETY: takes no arguments and touches nothing.
+        let size = unsafe { fencepost_cpu_size() };
+        assert_eq!(size, size_of::<CpuState>(), "CpuState must mirror struct fencepost_cpu of shim.c");
+        engine
+    }
+
+    /// Maps a stretch of guest memory.
+    pub(super) fn map(&self, stretch: &Stretch) {
+        let length = stretch.range.len() as u64;
+        for start in (0..length).step_by(PIECE as usize) {
+            let size = PIECE.min(length - start);
+            // SAFETY: the piece lies inside the host's block, whose address is stable and which outlives the engine.
+            let error = unsafe {
+                let host = stretch.host.pointer().add(stretch.range.start + start as usize);
+                sys::uc_mem_map_ptr(self.handle, stretch.base.0 + start, size, sys::Prot::ALL.0, host.cast())
+            };
+            check(error, "mapping guest memory");
+        }
+    }
+
+    /// Makes the page at `page` readable and executable but not writable: a store there stops the engine.
+    pub(super) fn protect_page(&self, page: PhysAddr) {
+        let prot = sys::Prot::READ.0 | sys::Prot::EXEC.0;
+        // SAFETY: the engine is open and not running.
+        let error = unsafe { sys::uc_mem_protect(self.handle, page.0, crate::memory::PAGE, prot) };
+        check(error, "protecting a page of code");
+    }
+
+    /// Adds a hook of `kind` over guest addresses `begin..=end`; `callback` must have the signature of that kind.
+    ///
+    /// # Safety
+    /// `callback` has the C signature that Unicorn calls for `kind`, and `data` stays valid while the engine is open.
+    pub(super) unsafe fn hook(&self, kind: sys::HookType, callback: *mut c_void, data: *mut c_void, begin: u64, end: u64) {
+        let mut id = 0;
+        // SAFETY: promised by the caller.
+        let error = unsafe { sys::uc_hook_add(self.handle, &mut id, kind.0 as c_int, callback, data, begin, end) };
+        check(error, "adding a hook");
+    }
+
+    /// Adds a hook on one instruction of the x86 (IN or OUT).
+    ///
+    /// # Safety
+    /// As for [`Unicorn::hook`].
+    pub(super) unsafe fn hook_instruction(&self, which: sys::X86Insn, callback: *mut c_void, data: *mut c_void) {
+        let mut id = 0;
+        let kind = sys::HookType::INSN.0 as c_int;
+        // SAFETY: promised by the caller; an INSN hook takes the instruction's number as one more argument.
+        let error = unsafe { sys::uc_hook_add(self.handle, &mut id, kind, callback, data, 1u64, 0u64, which as c_int) };
+        check(error, "adding an instruction hook");
+    }
+
+    /// Hands guest-physical `base..base + size` to callbacks.
+    ///
+    /// # Safety
+    /// `data` stays valid while the engine is open.
+    pub(super) unsafe fn map_device_space(
+        &self,
+        base: u64,
+        size: u64,
+        read: sys::uc_cb_mmio_read_t,
+        write: sys::uc_cb_mmio_write_t,
+        data: *mut c_void,
+    ) {
+        // SAFETY: promised by the caller.
+        let error = unsafe { sys::uc_mmio_map(self.handle, base, size, read, data, write, data) };
+        check(error, "mapping device space");
+    }
+
+    /// Runs from `pc` (an offset into CS) until a hook stops the engine or the guest cannot go on.
+    pub(super) fn run(&self, pc: u64) -> sys::uc_error {
+        // SAFETY: the engine is open; hooks only touch data that is valid while it is.
+        unsafe { sys::uc_emu_start(self.handle, pc, u64::MAX, 0, 0) }
+    }
+
+    /// The offset of the next instruction into CS.
+    pub(super) fn program_counter(&self) -> u64 {
+        let mut value = 0u64;
+        // SAFETY: RIP is 8 bytes wide in 64-bit engines.
+        let error = unsafe { sys::uc_reg_read(self.handle, sys::RegisterX86::RIP as c_int, (&raw mut value).cast()) };
+        check(error, "reading RIP");
+        value
+    }
+
+    /// The whole architectural state.
+    pub(super) fn state(&self, into: &mut CpuState) {
+        // SAFETY: `CpuState` mirrors the shim's structure; `open` compared the sizes.
+        unsafe { fencepost_get(self.handle, into) }
+    }
+
+    /// Takes on `state`.
+    pub(super) fn set_state(&self, state: &CpuState) {
+        // SAFETY: as in `state`.
+        unsafe { fencepost_set(self.handle, state) }
+    }
+
+    /// How addresses are translated and code is decoded now.
+    pub(super) fn mode(&self) -> Mode {
+        let mut out = [0; 5];
+        // SAFETY: the shim fills five numbers.
+        unsafe { fencepost_mode(self.handle, &mut out) };
+        let [cr0, cr3, cr4, efer, bits] = out;
+        Mode { cr0, cr3, cr4, efer, bits: bits as u32 }
+    }
+
+    /// The error code of the exception just reported; forgets the exception, which Unicorn itself never does.
+    pub(super) fn take_exception(&self) -> u32 {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_take_exception(self.handle) as u32 }
+    }
+
+    /// Forgets translations of code in `length` bytes of host memory at `host`.
+    pub(super) fn drop_code(&self, host: *const u8, length: u64) {
+        // SAFETY: the shim only looks the address up among the engine's mappings.
+        unsafe { fencepost_drop_code(self.handle, host.cast_mut().cast(), length) }
+    }
+
+    /// Forgets cached address translations.
+    pub(super) fn flush_tlb(&self) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_flush_tlb(self.handle) }
+    }
+}
+
+impl Drop for Unicorn {
+    fn drop(&mut self) {
+        // SAFETY: the handle came from uc_open and is closed once.
+        unsafe { sys::uc_close(self.handle) };
+    }
+}
+
+/// The registers of the core whose instruction a hook was called for.
+#[derive(Clone, Copy)]
+pub(crate) struct Registers(*mut sys::uc_engine);
+
+impl Registers {
+    /// For a hook called with `handle`.
+    pub(super) fn of(handle: *mut sys::uc_engine) -> Registers {
+        Registers(handle)
+    }
+
+    /// The state as it was before the current instruction.
+    pub(crate) fn read(self) -> CpuState {
+        let mut state = CpuState::default();
+        // SAFETY: hooks are called with the handle of a live engine, whose registers are synchronised at that time.
+        unsafe { fencepost_get(self.0, &mut state) };
+        state
+    }
+}
+
+/// Asks the engine to stop, from inside one of its hooks (never from anywhere else).
+pub(super) fn stop_from_hook(handle: *mut sys::uc_engine) {
+    // SAFETY: called with the handle that Unicorn passed to the hook.
+    unsafe { sys::uc_emu_stop(handle) };
+}
+
+fn check(error: sys::uc_error, doing: &str) {
+    assert_eq!(error, sys::uc_error::OK, "Unicorn failed at {doing}");
+}

@@ -1,0 +1,85 @@
+//! Where an instruction's memory operands are, from its registers: only needed where the engine does not say.
+
+use super::cpu_state::{CpuState, SegmentName};
+use super::decode::{self, Class};
+use super::paging::Mode;
+use crate::memory::{LINE, Memory};
+use iced_x86::{Instruction, InstructionInfoFactory, OpAccess, Register};
+use std::ops::Range;
+
+/// The linear address ranges that `instruction` may access, from the registers before it executes.
+pub(crate) fn linear_ranges(instruction: &Instruction, cpu: &CpuState) -> Vec<Range<u64>> {
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info(instruction);
+    let ranges = info.used_memory().iter().filter_map(|operand| {
+        let start = operand.virtual_address(0, |register, _, _| register_value(register, cpu))?;
+        let size = operand.memory_size().size().max(1) as u64;
+        Some(start..start.saturating_add(size))
+    });
+    ranges.collect()
+}
+
+/// The value of `register` as address arithmetic needs it: segment registers give their base.
+fn register_value(register: Register, cpu: &CpuState) -> Option<u64> {
+    let segment = match register {
+        Register::ES => Some(SegmentName::Es),
+        Register::CS => Some(SegmentName::Cs),
+        Register::SS => Some(SegmentName::Ss),
+        Register::DS => Some(SegmentName::Ds),
+        Register::FS => Some(SegmentName::Fs),
+        Register::GS => Some(SegmentName::Gs),
+        _ => None,
+    };
+    if let Some(name) = segment {
+        return Some(cpu.segment(name).base);
+    }
+    let full = register.full_register();
+    if !full.is_gpr64() {
+        return None;
+    }
+    let value = cpu.gpr[full.number()];
+    Some(match register.size() {
+        8 => value,
+        4 => value & 0xffff_ffff,
+        2 => value & 0xffff,
+        _ => value & 0xff,
+    })
+}
+
+/// Whether the next instruction of a core in state `cpu` may make several accesses that another core can step between.
+pub(crate) fn has_several_accesses(cpu: &CpuState, memory: &Memory) -> bool {
+    let mode = Mode::of(cpu);
+    let mut bytes = [0; 15];
+    let pc = cpu.linear_pc();
+    let length = mode.fetch(memory, pc, &mut bytes);
+    let Some(instruction) = decode::decode(&bytes[..length], pc, mode.bits) else { return false };
+    if decode::classify(&instruction) == Class::Locked {
+        return false;
+    }
+    let mut factory = InstructionInfoFactory::new();
+    let operands = factory.info(&instruction).used_memory();
+    let accesses = operands.iter().map(|operand| {
+        let pieces = match operand.virtual_address(0, |register, _, _| register_value(register, cpu)) {
+            Some(start) => atomic_pieces(start, operand.memory_size().size() as u64),
+            None => 2,
+        };
+        pieces * directions(operand.access())
+    });
+    accesses.sum::<u64>() > 1
+}
+
+/// How many accesses the engine makes of `size` bytes at `start`: at most 8 bytes each, none across a cache line.
+fn atomic_pieces(start: u64, size: u64) -> u64 {
+    let quadwords = size.div_ceil(8).max(1);
+    let crosses = start % LINE + size.max(1) > LINE;
+    quadwords + u64::from(crosses)
+}
+
+/// Reads and writes of one operand.
+fn directions(access: OpAccess) -> u64 {
+    match access {
+        OpAccess::ReadWrite | OpAccess::ReadCondWrite => 2,
+        OpAccess::None | OpAccess::NoMemAccess => 0,
+        OpAccess::Read | OpAccess::CondRead | OpAccess::Write | OpAccess::CondWrite => 1,
+    }
+}

@@ -1,0 +1,109 @@
+//! Function names and source lines of an image.
+
+use addr2line::Context;
+use gimli::{EndianArcSlice, LittleEndian, Section};
+use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use std::sync::Arc;
+
+type Reader = EndianArcSlice<LittleEndian>;
+
+/// A place in the guest's source.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Location {
+    /// The function, demangled, with the offset into it in bytes.
+    pub function: Option<(String, u64)>,
+    /// Source file.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<u32>,
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some((name, offset)) = &self.function {
+            write!(f, "{name}+{offset:#x}")?;
+        }
+        if let (Some(file), Some(line)) = (&self.file, self.line) {
+            write!(f, "{}{file}:{line}", if self.function.is_some() { " " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// One function or object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Symbol {
+    /// First address.
+    pub address: u64,
+    /// Size in bytes; 0 when the image does not say.
+    pub size: u64,
+    /// Demangled name.
+    pub name: String,
+    /// Whether it is code.
+    pub is_code: bool,
+}
+
+/// What an image knows of its own source.
+pub struct Symbols {
+    /// Sorted by address.
+    symbols: Vec<Symbol>,
+    lines: Option<Context<Reader>>,
+}
+
+impl Symbols {
+    /// Reads symbol table and line tables; what is missing or malformed is simply not known.
+    pub(super) fn read(file: &[u8]) -> Symbols {
+        let Ok(object) = object::File::parse(file) else { return Symbols { symbols: Vec::new(), lines: None } };
+        let named = object.symbols().filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown));
+        let mut symbols: Vec<Symbol> = named
+            .filter_map(|symbol| {
+                let name = symbol.name().ok().filter(|name| !name.is_empty())?;
+                let section = symbol.section_index().and_then(|index| object.section_by_index(index).ok());
+                let is_code = section.is_some_and(|section| section.kind() == object::SectionKind::Text);
+                let name = format!("{:#}", rustc_demangle::demangle(name));
+                (symbol.address() != 0).then(|| Symbol { address: symbol.address(), size: symbol.size(), name, is_code })
+            })
+            .collect();
+        symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+        Symbols { symbols, lines: lines(&object) }
+    }
+
+    /// All symbols, by address.
+    pub fn all(&self) -> &[Symbol] {
+        &self.symbols
+    }
+
+    /// The symbol called `name`, or whose last path component is `name`.
+    pub fn find(&self, name: &str) -> Option<&Symbol> {
+        let is_it = |symbol: &&Symbol| symbol.name == name || symbol.name.rsplit("::").next() == Some(name);
+        self.symbols.iter().find(is_it)
+    }
+
+    /// Where the code or data at `address` comes from.
+    pub fn locate(&self, address: u64) -> Location {
+        let (file, line) = self.line(address).unwrap_or_default();
+        Location { function: self.function(address), file, line }
+    }
+
+    fn function(&self, address: u64) -> Option<(String, u64)> {
+        let after = self.symbols.partition_point(|symbol| symbol.address <= address);
+        let symbol = self.symbols[..after].iter().rev().find(|symbol| symbol.size == 0 || address < symbol.address + symbol.size)?;
+        Some((symbol.name.clone(), address - symbol.address))
+    }
+
+    fn line(&self, address: u64) -> Option<(Option<String>, Option<u32>)> {
+        let location = self.lines.as_ref()?.find_location(address).ok()??;
+        Some((location.file.map(str::to_owned), location.line))
+    }
+}
+
+fn lines(object: &object::File) -> Option<Context<Reader>> {
+    let load = |id: gimli::SectionId| -> Result<Reader, gimli::Error> {
+        let section = object.section_by_name(id.name());
+        let data = section.and_then(|section| section.uncompressed_data().ok()).unwrap_or_default();
+        Ok(Reader::new(Arc::from(&*data), LittleEndian))
+    };
+    let _ = gimli::DebugInfo::<Reader>::id();
+    let dwarf = gimli::Dwarf::load(load).ok()?;
+    Context::from_dwarf(dwarf).ok()
+}

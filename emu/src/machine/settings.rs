@@ -1,0 +1,79 @@
+//! What a machine is made with.
+
+use crate::memory_model::MemoryModel;
+
+/// The most cores a machine has: a schedule names a core with two digits, and xAPIC identities end not far above.
+pub const MOST_CORES: u64 = 64;
+/// RAM: at least room for the tables, one stack and an image; at most what lies below the framebuffer with room to spare.
+pub const LEAST_RAM: u64 = 2 << 20;
+/// See [`LEAST_RAM`].
+pub const MOST_RAM: u64 = 2 << 30;
+/// The deepest store buffer; processors have 40 to 80 entries.
+pub const DEEPEST: u64 = 128;
+
+/// Settings of a machine. They are part of every schedule: the same image, settings and choices give the same run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// How many cores, 1 to [`MOST_CORES`].
+    pub cores: u8,
+    /// The memory model.
+    pub model: MemoryModel,
+    /// RAM in bytes.
+    pub ram_bytes: u64,
+    /// How many ordinary stores a core's buffer holds.
+    pub depth: usize,
+    /// How many write-combining stores it holds; real processors have 8 to 12 such buffers.
+    pub wc_depth: usize,
+    /// What the guest is told.
+    pub command_line: String,
+}
+
+impl Default for Settings {
+    /// Two cores, TSO, 8 MiB, 8 entries of each kind.
+    fn default() -> Settings {
+        Settings { cores: 2, model: MemoryModel::TSO, ram_bytes: 8 << 20, depth: 8, wc_depth: 8, command_line: String::new() }
+    }
+}
+
+impl Settings {
+    /// Settings from numbers that a person gave.
+    ///
+    /// # Errors
+    /// One of them is out of its range.
+    pub fn checked(
+        cores: u64,
+        model: MemoryModel,
+        ram_bytes: u64,
+        depth: u64,
+        wc_depth: u64,
+        command_line: String,
+    ) -> Result<Settings, SettingsError> {
+        within("cores", cores, 1, MOST_CORES)?;
+        within("ram", ram_bytes, LEAST_RAM, MOST_RAM)?;
+        within("depth", depth, 1, DEEPEST)?;
+        within("wc-depth", wc_depth, 1, DEEPEST)?;
+        if !ram_bytes.is_multiple_of(crate::memory::PAGE) {
+            return Err(SettingsError(format!("ram is {ram_bytes} bytes; it must be a multiple of 4096")));
+        }
+        Ok(Settings { cores: cores as u8, model, ram_bytes, depth: depth as usize, wc_depth: wc_depth as usize, command_line })
+    }
+}
+
+fn within(name: &str, value: u64, least: u64, most: u64) -> Result<(), SettingsError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SettingsError(format!("{name} is {value}; it must be from {least} to {most}")))
+}
+
+/// A setting out of its range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SettingsError(String);
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}

@@ -1,0 +1,251 @@
+//! Running a machine by a seed: random slices, random drains, everything recorded.
+//!
+//! A run is a sequence of slices of one core each, of seeded random length (never constant: two cores can fall into step and
+//! livelock). A slice has two parts. Its *body* ends with the core's store buffer drained, and so may run on the fast engine.
+//! Its *tail*, the last few dozen steps, leaves its stores in the buffer; between slices some of them drain, in an order that
+//! the memory model allows. That loses nothing: whatever was stored before the tail would have been pushed out of a buffer of
+//! ordinary depth anyway, and every slice may be all tail.
+//! Now and then a slice ends inside an instruction that makes several accesses.
+//!
+//! The choices are recorded as a [`Schedule`], which gives the same run again.
+
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::core::emulate::split_mix;
+use crate::machine::Machine;
+use crate::memory_model::MemoryModel;
+use crate::schedule::Schedule;
+
+/// The longest slice of the default policy, in steps.
+///
+/// Long slices make throughput and short ones make interleavings; lengths are drawn so that every magnitude is as likely.
+const LONGEST_SLICE: u64 = 1 << 16;
+
+/// The longest tail, in steps: about as many instructions as hold a buffer's worth of stores.
+const LONGEST_TAIL: u64 = 48;
+
+/// How long slices are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Slices {
+    /// From 1 to 65,536 steps, every magnitude equally likely.
+    #[default]
+    AnyMagnitude,
+    /// From 1 to twice this number of steps, less one.
+    Around(u64),
+}
+
+/// Decides what a machine does next, from a seed.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    random: u64,
+    slices: Slices,
+}
+
+impl Policy {
+    /// The policy of `seed`.
+    pub fn new(seed: u64, slices: Slices) -> Policy {
+        let mut random = seed;
+        split_mix(&mut random);
+        Policy { random, slices }
+    }
+
+    /// A number below `bound`, which is not 0.
+    fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(split_mix(&mut self.random)) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// True once in `n` times.
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    fn slice_length(&mut self) -> u64 {
+        match self.slices {
+            Slices::AnyMagnitude => {
+                let magnitude = self.below(u64::from(LONGEST_SLICE.ilog2()) + 1);
+                (1 << magnitude) + self.below(1 << magnitude)
+            }
+            Slices::Around(mean) => 1 + self.below(2 * mean - 1),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The machine stopped; see [`Machine::stop`].
+    Stopped,
+    /// The bound on steps was reached first.
+    StepLimit,
+    /// Whoever watches the run said so.
+    Interrupted,
+}
+
+/// A machine under a policy, with the record of what it did.
+pub struct Runner {
+    machine: Machine,
+    policy: Policy,
+    choices: Option<Vec<Choice>>,
+    steps: u64,
+}
+
+impl Runner {
+    /// Runs `machine` under `policy`, recording its choices.
+    pub fn new(machine: Machine, policy: Policy) -> Runner {
+        Runner { machine, policy, choices: Some(Vec::new()), steps: 0 }
+    }
+
+    /// Does not record the choices: a long run need not keep them.
+    pub fn without_record(mut self) -> Runner {
+        self.choices = None;
+        self
+    }
+
+    /// The machine.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Steps taken so far, by all cores.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The schedule of everything so far; `None` when nothing is recorded.
+    pub fn schedule(&self) -> Option<Schedule> {
+        let choices = self.choices.clone()?;
+        Some(Schedule { image: self.machine.image_hash(), settings: self.machine.settings().clone(), choices })
+    }
+
+    /// The machine, when the run is over.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
+    /// Runs until the machine stops, `max_steps` steps have been taken in all, or `watch` returns `true`.
+    ///
+    /// `watch` is called after every choice and should take the machine's events.
+    pub fn run(&mut self, max_steps: u64, mut watch: impl FnMut(&mut Machine) -> bool) -> Ended {
+        loop {
+            if watch(&mut self.machine) {
+                return Ended::Interrupted;
+            }
+            if self.machine.stop().is_some() {
+                return Ended::Stopped;
+            }
+            if self.steps >= max_steps {
+                return Ended::StepLimit;
+            }
+            self.next(max_steps - self.steps);
+        }
+    }
+
+    /// One slice with at most `budget` steps, and what drains after it.
+    fn next(&mut self, budget: u64) {
+        let running: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).halted).collect();
+        if running.is_empty() {
+            self.drain_one_of_any();
+            return;
+        }
+        let core = self.policy.pick(&running);
+        let length = self.policy.slice_length().min(budget);
+        let tail = if self.is_buffered() { self.policy.below(LONGEST_TAIL.min(length) + 1) } else { 0 };
+        let gives_way = !self.policy.one_in(4);
+        let body = length - tail;
+        let mut spins = false;
+        if body > 0 {
+            spins = self.slice(core, body, true, gives_way) < body;
+        }
+        if tail > 0 && !spins {
+            self.slice(core, tail, false, gives_way);
+        }
+        if self.policy.one_in(4) {
+            self.try_apply(Choice::Access { core });
+        }
+        self.drain_after(core);
+    }
+
+    fn slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: bool) -> u64 {
+        let taken = if gives_way {
+            self.machine.run_to_pause(core, steps, drained)
+        } else {
+            self.machine.apply(Choice::Run { core, steps, drained }).unwrap_or(0)
+        };
+        self.steps += taken;
+        if taken > 0 || drained {
+            self.record(Choice::Run { core, steps: taken.max(1), drained });
+        }
+        taken
+    }
+
+    /// Between slices: the core that ran drains nothing, something or everything; others now and then something.
+    fn drain_after(&mut self, core: CoreId) {
+        match self.policy.below(4) {
+            0 | 1 => (),
+            2 => self.drain_some(core),
+            _ => while self.drain_one(core) {},
+        }
+        if self.policy.one_in(4) {
+            let cores: Vec<CoreId> = self.cores().collect();
+            let other = self.policy.pick(&cores);
+            self.drain_some(other);
+        }
+        while self.policy.one_in(2) && self.try_apply(Choice::Arrive) {}
+    }
+
+    fn drain_some(&mut self, core: CoreId) {
+        while self.drain_one(core) && !self.policy.one_in(3) {}
+    }
+
+    /// Drains one entry of `core` that may drain now. Returns whether there was one.
+    fn drain_one(&mut self, core: CoreId) -> bool {
+        let model = self.machine.settings().model;
+        let drainable: Vec<usize> = self.core(core).buffer.drainable(model).collect();
+        if drainable.is_empty() {
+            return false;
+        }
+        let entry = self.policy.pick(&drainable) as u8;
+        self.try_apply(Choice::Drain { core, entry })
+    }
+
+    /// Nothing runs any more: what is pending goes out.
+    fn drain_one_of_any(&mut self) {
+        let pending: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).buffer.is_empty()).collect();
+        let is_posted = !self.machine.outer_state().board.posted().is_empty();
+        if is_posted && (pending.is_empty() || self.policy.one_in(2)) {
+            self.try_apply(Choice::Arrive);
+        } else if !pending.is_empty() {
+            let core = self.policy.pick(&pending);
+            self.drain_one(core);
+        }
+    }
+
+    fn try_apply(&mut self, choice: Choice) -> bool {
+        let Ok(steps) = self.machine.apply(choice) else { return false };
+        self.steps += steps;
+        self.record(choice);
+        true
+    }
+
+    fn record(&mut self, choice: Choice) {
+        if let Some(choices) = &mut self.choices {
+            choices.push(choice);
+        }
+    }
+
+    fn is_buffered(&self) -> bool {
+        self.machine.settings().model != MemoryModel::SC
+    }
+
+    fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+        (0..self.machine.settings().cores).map(CoreId)
+    }
+
+    fn core(&self, core: CoreId) -> &crate::core::Core {
+        &self.machine.outer_state().cores[core.index()]
+    }
+}

@@ -1,0 +1,188 @@
+//! What happens in a machine, as a stream of events, and the hash that names a run.
+//!
+//! Two runs are the same run exactly when their trace hashes are equal. The hash covers every event but the
+//! [details](Event::is_detail), which exist only while they are asked for.
+
+use crate::core::CoreId;
+use crate::store_buffer::StoreKind;
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+use std::hash::{Hash, Hasher};
+
+/// Something that happened.
+///
+/// Addresses are guest-physical except `pc`, which is linear; `width` and `length` are bytes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Event {
+    /// A core has taken `steps` steps and is at `pc` now; its clock stands at `clock`.
+    Ran { core: CoreId, steps: u64, clock: u64, pc: u64 },
+    /// A core has made one access of an instruction that makes several.
+    Accessed { core: CoreId, pc: u64 },
+    /// A buffered store has become visible to all.
+    Drained { core: CoreId, address: u64, length: u8, value: u64, kind: StoreKind },
+    /// Detail: a load of memory, with what it got.
+    Loaded { core: CoreId, pc: u64, address: u64, length: u8, value: u64 },
+    /// Detail: a store to memory; `buffered` when other cores do not see it yet.
+    Stored { core: CoreId, pc: u64, address: u64, length: u8, value: u64, buffered: bool },
+    /// IN.
+    PortRead { core: CoreId, port: u16, width: u8, value: u64 },
+    /// OUT.
+    PortWritten { core: CoreId, port: u16, width: u8, value: u64 },
+    /// A load from a device register.
+    DeviceRead { core: CoreId, address: u64, width: u8, value: u64 },
+    /// A store to a device register has left the core; it is on its way.
+    Posted { core: CoreId, address: u64, width: u8, value: u64 },
+    /// A posted store has arrived at its device.
+    Arrived { core: CoreId, address: u64, width: u8, value: u64 },
+    /// An access that no device answers: it reads as all ones.
+    Unanswered { core: CoreId, address: u64, port: bool },
+    /// A byte has left the machine on the serial line.
+    Serial { byte: u8 },
+    /// A byte has been written to the debug console.
+    DebugConsole { byte: u8 },
+    /// An interrupt line has changed.
+    Irq { line: u8, raised: bool },
+    /// A display has latched its frame number `number`.
+    FrameReady { number: u64 },
+    /// A core has halted.
+    Halted { core: CoreId },
+    /// A core has done what it cannot recover from.
+    Faulted { core: CoreId, pc: u64, fault: Fault },
+    /// The guest has ended the run.
+    Exited { code: u8 },
+}
+
+impl Event {
+    /// Whether the event is left out of the hash, because it is reported only on request.
+    pub fn is_detail(&self) -> bool {
+        matches!(self, Event::Loaded { .. } | Event::Stored { .. })
+    }
+}
+
+/// What a guest did that ends its run. The machine delivers no exceptions to the guest yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum Fault {
+    /// An exception or software interrupt; `address` is CR2 for page faults.
+    Exception { vector: u32, error_code: u32, address: u64 },
+    /// Instructions were fetched from where there is no memory.
+    NothingToFetch,
+    /// An instruction that this machine does not have.
+    Unsupported { instruction: &'static str },
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Fault::Exception { vector: 14, error_code, address } => {
+                let access = match (error_code & 0x10 != 0, error_code & 2 != 0) {
+                    (true, _) => "executing",
+                    (_, true) => "writing",
+                    (_, false) => "reading",
+                };
+                write!(f, "page fault (#PF, vector 14, error code {error_code:#x}) {access} {address:#x}")
+            }
+            Fault::Exception { vector, error_code, .. } => match exception_name(vector) {
+                Some(name) => write!(f, "{name}, vector {vector}, error code {error_code:#x}"),
+                None => write!(f, "software interrupt, vector {vector:#x}"),
+            },
+            Fault::NothingToFetch => f.write_str("instruction fetch from where there is no memory"),
+            Fault::Unsupported { instruction } => write!(f, "{instruction}, which this machine does not have yet"),
+        }
+    }
+}
+
+/// The manual's name of an exception (SDM 3A, table 6-1).
+fn exception_name(vector: u32) -> Option<&'static str> {
+    Some(match vector {
+        0 => "divide error (#DE)",
+        1 => "debug exception (#DB)",
+        3 => "breakpoint (#BP)",
+        4 => "overflow (#OF)",
+        5 => "bound range exceeded (#BR)",
+        6 => "invalid opcode (#UD)",
+        7 => "device not available (#NM)",
+        8 => "double fault (#DF)",
+        10 => "invalid TSS (#TS)",
+        11 => "segment not present (#NP)",
+        12 => "stack fault (#SS)",
+        13 => "general protection (#GP)",
+        14 => "page fault (#PF)",
+        16 => "x87 error (#MF)",
+        17 => "alignment check (#AC)",
+        19 => "SIMD error (#XM)",
+        _ => return None,
+    })
+}
+
+/// An event with the name of the device register it is about, where there is one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Line {
+    /// The event.
+    #[serde(flatten)]
+    pub event: Event,
+    /// `device > REGISTER`; only while details are on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register: Option<String>,
+}
+
+/// The events since they were last taken, and the hash of all of them.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    lines: Vec<Line>,
+    hasher: SipHasher13,
+    details: bool,
+}
+
+impl EventLog {
+    /// An empty log, without details.
+    pub(crate) fn new() -> EventLog {
+        EventLog { lines: Vec::new(), hasher: SipHasher13::new(), details: false }
+    }
+
+    /// Whether loads, stores and register names are wanted.
+    pub(crate) fn details(&self) -> bool {
+        self.details
+    }
+
+    pub(crate) fn set_details(&mut self, details: bool) {
+        self.details = details;
+    }
+
+    /// Adds an event.
+    pub(crate) fn push(&mut self, event: Event) {
+        self.push_named(event, || None);
+    }
+
+    /// Adds an event about a device register.
+    pub(crate) fn push_named(&mut self, event: Event, register: impl FnOnce() -> Option<String>) {
+        if event.is_detail() {
+            if !self.details {
+                return;
+            }
+        } else {
+            event.hash(&mut self.hasher);
+        }
+        let register = if self.details { register() } else { None };
+        self.lines.push(Line { event, register });
+    }
+
+    /// The hash of everything so far.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// The events since the last call.
+    pub(crate) fn take(&mut self) -> Vec<Line> {
+        std::mem::take(&mut self.lines)
+    }
+
+    /// Goes on from where `other` was, without its lines.
+    pub(crate) fn resume_from(&mut self, other: &EventLog) {
+        self.hasher = other.hasher;
+        self.lines.clear();
+    }
+}

@@ -17,7 +17,14 @@ fn main() {
     // The headers rename every QEMU symbol per target; the force-include does the same to ours.
     shim.flag("-include").flag("x86_64.h");
     for folder in [
-        "include", "qemu", "qemu/include", "qemu/target/i386", "qemu/tcg", "qemu/tcg/i386", "qemu/accel/tcg", "glib_compat",
+        "include",
+        "qemu",
+        "qemu/include",
+        "qemu/target/i386",
+        "qemu/tcg",
+        "qemu/tcg/i386",
+        "qemu/accel/tcg",
+        "glib_compat",
     ] {
         shim.include(source.join(folder));
     }

@@ -103,7 +103,14 @@ impl Board {
     }
 
     /// An uncached store: posts the write.
-    pub(crate) fn post(&mut self, core: CoreId, address: PhysAddr, width: Width, value: u64, around: &mut Surroundings) {
+    pub(crate) fn post(
+        &mut self,
+        core: CoreId,
+        address: PhysAddr,
+        width: Width,
+        value: u64,
+        around: &mut Surroundings,
+    ) {
         let value = value & width.mask();
         let register = self.register(Space::Memory, address.0, around);
         let event = Event::Posted { core, address: address.0, width: width.bytes() as u8, value };

@@ -14,4 +14,8 @@ pub mod memory_model;
 pub mod runner;
 pub mod schedule;
 pub mod store_buffer;
+pub mod testbench;
 pub mod trace;
+
+pub use fencepost_devices as devices;
+pub use fencepost_programs as programs;

@@ -7,7 +7,9 @@ mod symbols;
 
 pub use symbols::{Location, Symbols};
 
-use object::elf::{EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD};
+use object::elf::{
+    EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD,
+};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadRef};
 use siphasher::sip::SipHasher13;
@@ -74,7 +76,10 @@ impl Image {
         let name = path.display().to_string();
         let bytes = read_file(path)?;
         if bytes.is_empty() {
-            return Err(LoadError { image: name, problem: "the file is empty; a flat binary is at least one instruction".into() });
+            return Err(LoadError {
+                image: name,
+                problem: "the file is empty; a flat binary is at least one instruction".into(),
+            });
         }
         Ok(Image::from_flat(name, bytes))
     }
@@ -86,7 +91,9 @@ impl Image {
     pub fn from_elf(name: impl Into<String>, bytes: Vec<u8>) -> Result<Image, LoadError> {
         let name = name.into();
         match parse_elf(&bytes) {
-            Ok((format, entry, segments)) => Ok(Image { hash: hash(&bytes), name, format, entry, segments, file: bytes }),
+            Ok((format, entry, segments)) => {
+                Ok(Image { hash: hash(&bytes), name, format, entry, segments, file: bytes })
+            }
             Err(problem) => Err(LoadError { image: name, problem }),
         }
     }
@@ -100,7 +107,14 @@ impl Image {
             writable: true,
             executable: true,
         };
-        Image { hash: hash(&bytes), name: name.into(), format: Format::Flat, entry: FLAT_BASE, segments: vec![segment], file: bytes }
+        Image {
+            hash: hash(&bytes),
+            name: name.into(),
+            format: Format::Flat,
+            entry: FLAT_BASE,
+            segments: vec![segment],
+            file: bytes,
+        }
     }
 
     /// The program's name or the file's path.
@@ -184,7 +198,11 @@ fn parse_elf(bytes: &[u8]) -> Result<Parsed, String> {
     }
 }
 
-fn segments<H: FileHeader<Endian = LittleEndian>>(bytes: &[u8], format: Format, machine: u16) -> Result<Parsed, String> {
+fn segments<H: FileHeader<Endian = LittleEndian>>(
+    bytes: &[u8],
+    format: Format,
+    machine: u16,
+) -> Result<Parsed, String> {
     let header = H::parse(bytes).map_err(|_| "the ELF header is cut short or malformed".to_string())?;
     let found = header.e_machine(LittleEndian);
     if found != machine {
@@ -196,7 +214,8 @@ fn segments<H: FileHeader<Endian = LittleEndian>>(bytes: &[u8], format: Format, 
         ET_DYN => return Err("it is position-independent or a shared library; link it with -static -no-pie".into()),
         other => return Err(format!("it is not an executable (ELF type {other}); link it first")),
     }
-    let headers = header.program_headers(LittleEndian, bytes).map_err(|_| "its program headers are cut short".to_string())?;
+    let headers =
+        header.program_headers(LittleEndian, bytes).map_err(|_| "its program headers are cut short".to_string())?;
     let mut loaded = Vec::new();
     for header in headers {
         match header.p_type(LittleEndian) {
@@ -206,7 +225,9 @@ fn segments<H: FileHeader<Endian = LittleEndian>>(bytes: &[u8], format: Format, 
         }
     }
     let entry = header.e_entry(LittleEndian).into();
-    let is_inside = |segment: &LoadSegment| segment.executable && (segment.address..segment.address + segment.size).contains(&entry);
+    let is_inside = |segment: &LoadSegment| {
+        segment.executable && (segment.address..segment.address + segment.size).contains(&entry)
+    };
     if loaded.is_empty() {
         return Err("it has no segment to load".into());
     }
@@ -231,11 +252,16 @@ fn segment<P: ProgramHeader<Endian = LittleEndian>>(header: &P, bytes: &[u8]) ->
         ));
     }
     if in_file > size || address.checked_add(size).is_none() {
-        return Err(format!("the segment at {address:#x} has impossible sizes ({in_file} bytes in the file, {size} in memory)"));
+        return Err(format!(
+            "the segment at {address:#x} has impossible sizes ({in_file} bytes in the file, {size} in memory)"
+        ));
     }
     let content = bytes.read_bytes_at(offset, in_file).map_err(|()| {
         let end = offset.saturating_add(in_file);
-        format!("the file is cut short: the segment at {address:#x} needs {end} bytes of it, and there are {}", bytes.len())
+        format!(
+            "the file is cut short: the segment at {address:#x} needs {end} bytes of it, and there are {}",
+            bytes.len()
+        )
     })?;
     let flags = header.p_flags(LittleEndian);
     if flags & (PF_R | PF_W | PF_X) == 0 {

@@ -24,7 +24,7 @@ use crate::core::run::{Cache, Turn, World, settle_code};
 use crate::core::{Core, CoreId, operands};
 use crate::loader::Image;
 use crate::memory::{Memory, PAGE};
-use crate::trace::{EventLog, Line};
+use crate::trace::{Event, EventLog, Line};
 use fencepost_devices::PhysAddr;
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
@@ -228,6 +228,13 @@ impl Machine {
         self.log.set_details(details);
     }
 
+    /// Ends a core's turn right after an event that satisfies `condition`, so that the machine can be looked at then.
+    ///
+    /// A run of steps then takes fewer steps than asked; what it took is what a schedule must record.
+    pub fn set_break(&mut self, condition: Option<fn(&Event) -> bool>) {
+        self.log.set_break(condition);
+    }
+
     /// The hash of every event so far: equal for equal runs.
     pub fn trace_hash(&self) -> u64 {
         self.log.hash()
@@ -248,10 +255,11 @@ impl Machine {
     }
 
     fn run(&mut self, core: CoreId, steps: u64, drained: bool, stop_at_pause: bool) -> u64 {
+        self.log.mend();
         let taken = self.turn(core).steps(steps, drained, stop_at_pause);
         let pc = self.linear_pc(core);
         let clock = self.state.cores[core.index()].clock;
-        self.log.push(crate::trace::Event::Ran { core, steps: taken, clock, pc });
+        self.log.push(Event::Ran { core, steps: taken, clock, pc });
         taken
     }
 
@@ -259,7 +267,7 @@ impl Machine {
         let before = self.state.cores[core.index()].clock;
         self.turn(core).access();
         let pc = self.linear_pc(core);
-        self.log.push(crate::trace::Event::Accessed { core, pc });
+        self.log.push(Event::Accessed { core, pc });
         self.state.cores[core.index()].clock - before
     }
 

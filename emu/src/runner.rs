@@ -12,7 +12,7 @@
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
-use crate::machine::Machine;
+use crate::machine::{Machine, State};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 
@@ -83,7 +83,24 @@ pub enum Ended {
     StepLimit,
     /// Whoever watches the run said so.
     Interrupted,
+    /// The schedule has no more choices.
+    ScheduleEnd,
 }
+
+/// A schedule that does not fit the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diverged {
+    position: usize,
+    problem: String,
+}
+
+impl std::fmt::Display for Diverged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the schedule does not fit: choice {} {}", self.position + 1, self.problem)
+    }
+}
+
+impl std::error::Error for Diverged {}
 
 /// A machine under a policy, with the record of what it did.
 pub struct Runner {
@@ -108,6 +125,16 @@ impl Runner {
     /// The machine.
     pub fn machine(&mut self) -> &mut Machine {
         &mut self.machine
+    }
+
+    /// The machine's state apart from the cores' registers.
+    pub fn outer_state(&self) -> &State {
+        self.machine.outer_state()
+    }
+
+    /// The hash of every event so far.
+    pub fn trace_hash(&self) -> u64 {
+        self.machine.trace_hash()
     }
 
     /// Steps taken so far, by all cores.
@@ -142,6 +169,36 @@ impl Runner {
             }
             self.next(max_steps - self.steps);
         }
+    }
+
+    /// Applies the choices of `schedule`, which must be for this machine, instead of asking the policy.
+    ///
+    /// # Errors
+    /// A choice is not possible, or a core cannot take the steps it took when the schedule was recorded.
+    pub fn replay(
+        &mut self,
+        schedule: &Schedule,
+        mut watch: impl FnMut(&mut Machine) -> bool,
+    ) -> Result<Ended, Diverged> {
+        for (position, &choice) in schedule.choices.iter().enumerate() {
+            let steps =
+                self.machine.apply(choice).map_err(|problem| Diverged { position, problem: problem.to_string() })?;
+            self.steps += steps;
+            self.record(choice);
+            if watch(&mut self.machine) {
+                return Ok(Ended::Interrupted);
+            }
+            if self.machine.stop().is_some() {
+                return Ok(Ended::Stopped);
+            }
+            if let Choice::Run { steps: expected, .. } = choice
+                && steps < expected
+            {
+                let problem = format!("`{}` took only {steps} steps", crate::schedule::text_of(choice));
+                return Err(Diverged { position, problem });
+            }
+        }
+        Ok(Ended::ScheduleEnd)
     }
 
     /// One slice with at most `budget` steps, and what drains after it.

@@ -111,8 +111,10 @@ impl std::str::FromStr for Schedule {
         let model = MemoryModel::named(model).ok_or_else(|| words.fail(format!("`{model}` is not a memory model")))?;
         let (ram, depth, wc_depth) = (words.number("ram")?, words.number("depth")?, words.number("wc-depth")?);
         let args = words.value("args")?;
-        let args: String = serde_json::from_str(args).map_err(|_| words.fail("`args=` is not a quoted string".into()))?;
-        let settings = Settings::checked(cores, model, ram, depth, wc_depth, args).map_err(|error| words.fail(error.to_string()))?;
+        let args: String =
+            serde_json::from_str(args).map_err(|_| words.fail("`args=` is not a quoted string".into()))?;
+        let settings = Settings::checked(cores, model, ram, depth, wc_depth, args)
+            .map_err(|error| words.fail(error.to_string()))?;
         words.expect(":")?;
         let mut choices = Vec::new();
         while let Some(word) = words.next()? {

@@ -135,12 +135,15 @@ pub struct EventLog {
     lines: Vec<Line>,
     hasher: SipHasher13,
     details: bool,
+    /// Which events interrupt the choice in which they happen.
+    breaks_on: Option<fn(&Event) -> bool>,
+    is_broken: bool,
 }
 
 impl EventLog {
     /// An empty log, without details.
     pub(crate) fn new() -> EventLog {
-        EventLog { lines: Vec::new(), hasher: SipHasher13::new(), details: false }
+        EventLog { lines: Vec::new(), hasher: SipHasher13::new(), details: false, breaks_on: None, is_broken: false }
     }
 
     /// Whether loads, stores and register names are wanted.
@@ -150,6 +153,21 @@ impl EventLog {
 
     pub(crate) fn set_details(&mut self, details: bool) {
         self.details = details;
+    }
+
+    /// Makes events that satisfy `condition` end a core's turn.
+    pub(crate) fn set_break(&mut self, condition: Option<fn(&Event) -> bool>) {
+        self.breaks_on = condition;
+    }
+
+    /// Whether such an event has happened in this turn.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// A new turn begins.
+    pub(crate) fn mend(&mut self) {
+        self.is_broken = false;
     }
 
     /// Adds an event.
@@ -166,6 +184,7 @@ impl EventLog {
         } else {
             event.hash(&mut self.hasher);
         }
+        self.is_broken |= self.breaks_on.is_some_and(|breaks| breaks(&event));
         let register = if self.details { register() } else { None };
         self.lines.push(Line { event, register });
     }

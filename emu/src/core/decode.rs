@@ -129,7 +129,9 @@ pub fn classify(instruction: &Instruction) -> Class {
         Rdrand | Rdseed => Class::Random,
         Cpuid => Class::CpuId,
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq => Class::SystemCall,
-        Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Wrmsr | Rsm => Class::Serialising,
+        Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Wrmsr | Rsm => {
+            Class::Serialising
+        }
         Mov if writes_serialising_register(instruction) => Class::Serialising,
         // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
         Lmsw | Clts | Xsetbv => Class::Serialising,

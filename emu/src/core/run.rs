@@ -86,7 +86,8 @@ pub(crate) struct Turn<'a> {
 impl Turn<'_> {
     /// Takes up to `steps` steps; with `drained`, the buffer is empty at the end. Returns how many were taken.
     ///
-    /// Fewer are taken only when the core halts, the machine stops, or `stop_at_pause` is set and the core spins.
+    /// Fewer are taken only when the core halts, the machine stops, an event [breaks](EventLog::set_break) the turn, or
+    /// `stop_at_pause` is set and the core spins.
     pub(crate) fn steps(&mut self, steps: u64, drained: bool, stop_at_pause: bool) -> u64 {
         let eager = drained || self.world.settings.model == crate::memory_model::MemoryModel::SC;
         if drained {
@@ -137,7 +138,7 @@ impl Turn<'_> {
     }
 
     fn may_step(&self) -> bool {
-        self.world.stop.is_none() && !self.core.halted
+        self.world.stop.is_none() && !self.core.halted && !self.world.log.is_broken()
     }
 
     fn settle(&mut self) {
@@ -318,7 +319,7 @@ struct PreciseRun<'a, 'w> {
 impl Observer for PreciseRun<'_, '_> {
     fn instruction(&mut self, pc: u64) -> Flow {
         self.retire();
-        if self.left == 0 || self.last_step || self.world.stop.is_some() {
+        if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
         let class = self.classify(pc);
@@ -525,8 +526,13 @@ impl PreciseRun<'_, '_> {
         }
         let mut bytes = vec![0; size as usize];
         self.world.memory.read(address, &mut bytes);
-        let event =
-            Event::Loaded { core: self.id, pc: self.current().pc, address: address.0, length: size as u8, value: number(&bytes) };
+        let event = Event::Loaded {
+            core: self.id,
+            pc: self.current().pc,
+            address: address.0,
+            length: size as u8,
+            value: number(&bytes),
+        };
         self.world.log.push(event);
         if self.one_access {
             self.core.partial.push(PartialAccess::Load { address, bytes });
@@ -565,7 +571,11 @@ impl PreciseRun<'_, '_> {
 
     fn kind_of_store(&self, address: PhysAddr) -> StoreKind {
         let is_combining = self.world.memory.kind(address) == MemoryType::WriteCombining;
-        if is_combining || self.current().class == Class::NonTemporal { StoreKind::WriteCombining } else { StoreKind::Ordinary }
+        if is_combining || self.current().class == Class::NonTemporal {
+            StoreKind::WriteCombining
+        } else {
+            StoreKind::Ordinary
+        }
     }
 
     /// A store into a full buffer waits for a drain.
@@ -652,14 +662,16 @@ impl PreciseRun<'_, '_> {
     ///
     /// Gives address, length and offset of each piece. The engine reports only the first physical address of an access
     /// that crosses pages; the other page is found by translating the instruction's own operand.
-    fn pieces(&self, registers: Registers, address: PhysAddr, size: u64) -> impl Iterator<Item = (PhysAddr, u64, u64)> + use<> {
+    fn pieces(
+        &self,
+        registers: Registers,
+        address: PhysAddr,
+        size: u64,
+    ) -> impl Iterator<Item = (PhysAddr, u64, u64)> + use<> {
         let first = size.min(LINE - address.0 % LINE);
         let next_page = (address.0 + first).is_multiple_of(PAGE) && first < size;
-        let second = if next_page {
-            self.other_page(registers, address, size)
-        } else {
-            Some(PhysAddr(address.0 + first))
-        };
+        let second =
+            if next_page { self.other_page(registers, address, size) } else { Some(PhysAddr(address.0 + first)) };
         let second = second.filter(|&at| first < size && self.world.memory.kind(at) != MemoryType::Uncached);
         std::iter::once((address, first, 0)).chain(second.map(|at| (at, size - first, first)))
     }

@@ -54,14 +54,21 @@ impl Symbols {
     /// Reads symbol table and line tables; what is missing or malformed is simply not known.
     pub(super) fn read(file: &[u8]) -> Symbols {
         let Ok(object) = object::File::parse(file) else { return Symbols { symbols: Vec::new(), lines: None } };
-        let named = object.symbols().filter(|symbol| matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown));
+        let named = object.symbols().filter(|symbol| {
+            matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown)
+        });
         let mut symbols: Vec<Symbol> = named
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| !name.is_empty())?;
                 let section = symbol.section_index().and_then(|index| object.section_by_index(index).ok());
                 let is_code = section.is_some_and(|section| section.kind() == object::SectionKind::Text);
                 let name = format!("{:#}", rustc_demangle::demangle(name));
-                (symbol.address() != 0).then(|| Symbol { address: symbol.address(), size: symbol.size(), name, is_code })
+                (symbol.address() != 0).then(|| Symbol {
+                    address: symbol.address(),
+                    size: symbol.size(),
+                    name,
+                    is_code,
+                })
             })
             .collect();
         symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
@@ -87,7 +94,10 @@ impl Symbols {
 
     fn function(&self, address: u64) -> Option<(String, u64)> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = self.symbols[..after].iter().rev().find(|symbol| symbol.size == 0 || address < symbol.address + symbol.size)?;
+        let symbol = self.symbols[..after]
+            .iter()
+            .rev()
+            .find(|symbol| symbol.size == 0 || address < symbol.address + symbol.size)?;
         Some((symbol.name.clone(), address - symbol.address))
     }
 

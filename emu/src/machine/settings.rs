@@ -31,7 +31,14 @@ pub struct Settings {
 impl Default for Settings {
     /// Two cores, TSO, 8 MiB, 8 entries of each kind.
     fn default() -> Settings {
-        Settings { cores: 2, model: MemoryModel::TSO, ram_bytes: 8 << 20, depth: 8, wc_depth: 8, command_line: String::new() }
+        Settings {
+            cores: 2,
+            model: MemoryModel::TSO,
+            ram_bytes: 8 << 20,
+            depth: 8,
+            wc_depth: 8,
+            command_line: String::new(),
+        }
     }
 }
 
@@ -55,7 +62,14 @@ impl Settings {
         if !ram_bytes.is_multiple_of(crate::memory::PAGE) {
             return Err(SettingsError(format!("ram is {ram_bytes} bytes; it must be a multiple of 4096")));
         }
-        Ok(Settings { cores: cores as u8, model, ram_bytes, depth: depth as usize, wc_depth: wc_depth as usize, command_line })
+        Ok(Settings {
+            cores: cores as u8,
+            model,
+            ram_bytes,
+            depth: depth as usize,
+            wc_depth: wc_depth as usize,
+            command_line,
+        })
     }
 }
 

@@ -110,7 +110,14 @@ impl Fast {
     /// Runs at most `budget` instructions from `pc` (an offset into CS).
     ///
     /// Returns how many have retired, and why the engine stopped.
-    pub(crate) fn run(&mut self, pc: u64, budget: u64, stop_at_pause: bool, memory: &Memory, code: &CodeMap) -> (u64, FastExit) {
+    pub(crate) fn run(
+        &mut self,
+        pc: u64,
+        budget: u64,
+        stop_at_pause: bool,
+        memory: &Memory,
+        code: &CodeMap,
+    ) -> (u64, FastExit) {
         self.protect(code);
         let mode = self.unicorn.mode();
         if mode != self.link.mode {

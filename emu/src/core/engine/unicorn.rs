@@ -74,7 +74,14 @@ impl Unicorn {
     ///
     /// # Safety
     /// `callback` has the C signature that Unicorn calls for `kind`, and `data` stays valid while the engine is open.
-    pub(super) unsafe fn hook(&self, kind: sys::HookType, callback: *mut c_void, data: *mut c_void, begin: u64, end: u64) {
+    pub(super) unsafe fn hook(
+        &self,
+        kind: sys::HookType,
+        callback: *mut c_void,
+        data: *mut c_void,
+        begin: u64,
+        end: u64,
+    ) {
         let mut id = 0;
         // SAFETY: promised by the caller.
         let error = unsafe { sys::uc_hook_add(self.handle, &mut id, kind.0 as c_int, callback, data, begin, end) };

@@ -5,7 +5,7 @@
 
 mod symbols;
 
-pub use symbols::{Location, Symbols};
+pub use symbols::{Location, Symbol, Symbols};
 
 use object::elf::{
     EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD,

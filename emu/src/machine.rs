@@ -235,6 +235,11 @@ impl Machine {
         self.log.set_break(condition);
     }
 
+    /// Whether the last run of steps was ended by such an event.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.log.is_broken()
+    }
+
     /// The hash of every event so far: equal for equal runs.
     pub fn trace_hash(&self) -> u64 {
         self.log.hash()
@@ -296,6 +301,13 @@ impl Machine {
         let cpu = &self.state.cores[core.index()].cpu;
         let base = cpu.segment(crate::core::cpu_state::SegmentName::Cs).base;
         base.wrapping_add(self.caches[core.index()].engines.program_counter(cpu))
+    }
+
+    /// The instruction at linear address `pc` as `core` would fetch it, for people; `None` when there is none.
+    pub fn instruction_at(&mut self, core: CoreId, pc: u64) -> Option<iced_x86::Instruction> {
+        let index = core.index();
+        self.caches[index].engines.save(&mut self.state.cores[index].cpu);
+        operands::instruction_at(pc, &self.state.cores[index].cpu, &self.state.memory)
     }
 
     fn has_several_accesses(&mut self, core: CoreId) -> bool {

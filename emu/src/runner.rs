@@ -4,7 +4,7 @@
 //! livelock). A slice has two parts. Its *body* ends with the core's store buffer drained, and so may run on the fast engine.
 //! Its *tail*, the last few dozen steps, leaves its stores in the buffer; between slices some of them drain, in an order that
 //! the memory model allows. That loses nothing: whatever was stored before the tail would have been pushed out of a buffer of
-//! ordinary depth anyway, and every slice may be all tail.
+//! ordinary depth anyway, and short slices are all tail.
 //! Now and then a slice ends inside an instruction that makes several accesses.
 //!
 //! The choices are recorded as a [`Schedule`], which gives the same run again.
@@ -173,29 +173,40 @@ impl Runner {
 
     /// Applies the choices of `schedule`, which must be for this machine, instead of asking the policy.
     ///
+    /// Ends like [`Runner::run`], or with the schedule. A run of steps that crosses `max_steps` is cut.
+    ///
     /// # Errors
     /// A choice is not possible, or a core cannot take the steps it took when the schedule was recorded.
     pub fn replay(
         &mut self,
         schedule: &Schedule,
+        max_steps: u64,
         mut watch: impl FnMut(&mut Machine) -> bool,
     ) -> Result<Ended, Diverged> {
         for (position, &choice) in schedule.choices.iter().enumerate() {
-            let steps =
-                self.machine.apply(choice).map_err(|problem| Diverged { position, problem: problem.to_string() })?;
-            self.steps += steps;
-            self.record(choice);
-            if watch(&mut self.machine) {
-                return Ok(Ended::Interrupted);
-            }
-            if self.machine.stop().is_some() {
-                return Ok(Ended::Stopped);
-            }
-            if let Choice::Run { steps: expected, .. } = choice
-                && steps < expected
-            {
-                let problem = format!("`{}` took only {steps} steps", crate::schedule::text_of(choice));
-                return Err(Diverged { position, problem });
+            let diverged = |problem| Diverged { position, problem };
+            let mut left = choice;
+            loop {
+                let Some(part) = within(left, max_steps.saturating_sub(self.steps)) else {
+                    return Ok(Ended::StepLimit);
+                };
+                let taken = self.machine.apply(part).map_err(|problem| diverged(problem.to_string()))?;
+                self.steps += taken;
+                self.record(with_steps(part, taken.max(1)));
+                if watch(&mut self.machine) {
+                    return Ok(Ended::Interrupted);
+                }
+                if self.machine.stop().is_some() {
+                    return Ok(Ended::Stopped);
+                }
+                if taken < steps_of(part) && !self.machine.is_broken() {
+                    return Err(diverged(format!("`{}` took only {taken} steps", crate::schedule::text_of(choice))));
+                }
+                match steps_of(left).saturating_sub(taken) {
+                    0 => break,
+                    // The watch was shown an event in the middle of the slice, and lets the slice go on.
+                    rest => left = with_steps(left, rest),
+                }
             }
         }
         Ok(Ended::ScheduleEnd)
@@ -210,7 +221,7 @@ impl Runner {
         }
         let core = self.policy.pick(&running);
         let length = self.policy.slice_length().min(budget);
-        let tail = if self.is_buffered() { self.policy.below(LONGEST_TAIL.min(length) + 1) } else { 0 };
+        let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(4);
         let body = length - tail;
         let mut spins = false;
@@ -224,6 +235,17 @@ impl Runner {
             self.try_apply(Choice::Access { core });
         }
         self.drain_after(core);
+    }
+
+    /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.
+    fn tail_of(&mut self, length: u64) -> u64 {
+        if self.machine.settings().model == MemoryModel::SC {
+            0
+        } else if length <= LONGEST_TAIL {
+            length
+        } else {
+            self.policy.below(LONGEST_TAIL + 1)
+        }
     }
 
     fn slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: bool) -> u64 {
@@ -294,10 +316,6 @@ impl Runner {
         }
     }
 
-    fn is_buffered(&self) -> bool {
-        self.machine.settings().model != MemoryModel::SC
-    }
-
     fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
         (0..self.machine.settings().cores).map(CoreId)
     }
@@ -305,4 +323,26 @@ impl Runner {
     fn core(&self, core: CoreId) -> &crate::core::Core {
         &self.machine.outer_state().cores[core.index()]
     }
+}
+
+/// The steps that `choice` asks for; 0 when it does not ask for steps.
+fn steps_of(choice: Choice) -> u64 {
+    match choice {
+        Choice::Run { steps, .. } => steps,
+        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive => 0,
+    }
+}
+
+/// `choice` with another number of steps, if it asks for steps.
+fn with_steps(choice: Choice, steps: u64) -> Choice {
+    match choice {
+        Choice::Run { core, drained, .. } => Choice::Run { core, steps, drained },
+        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive => choice,
+    }
+}
+
+/// As much of `choice` as `budget` steps allow; `None` when they allow nothing of it.
+fn within(choice: Choice, budget: u64) -> Option<Choice> {
+    let steps = steps_of(choice);
+    (steps == 0 || budget > 0).then(|| with_steps(choice, steps.min(budget)))
 }

@@ -26,7 +26,9 @@ pub const MAGIC: &str = "fencepost-schedule";
 /// The version this program writes and reads.
 pub const VERSION: &str = "1";
 /// The most choices a schedule may have, so that a typing error cannot fill memory.
-const MOST_CHOICES: usize = 50_000_000;
+pub const MOST_CHOICES: usize = 50_000_000;
+/// The most steps one choice may take: what a core does in one choice is kept until the choice is over.
+pub const MOST_STEPS: u64 = 1 << 20;
 
 /// A run, as far as it is decided.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,6 +148,11 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
     let choice = choice.ok_or_else(malformed)?;
     if count > 1 && !is_repeatable(choice) {
         return Err(format!("`{word}` cannot be repeated with x; give it more steps"));
+    }
+    if let Choice::Run { steps, .. } = choice
+        && steps > MOST_STEPS
+    {
+        return Err(format!("`{word}` takes more than {MOST_STEPS} steps; split it into several choices"));
     }
     Ok((choice, count))
 }

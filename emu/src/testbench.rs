@@ -25,6 +25,7 @@ use crate::schedule::Schedule;
 use crate::trace::Line;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
 use fencepost_programs::{Program, Variant};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Steps after which a run is given up unless told otherwise: some seconds of host time.
@@ -198,6 +199,21 @@ impl Testbench {
     /// # Errors
     /// As for [`Testbench::run`].
     pub fn run_watched(self, until: Until, mut watch: impl FnMut(&Line)) -> Result<Run, BenchError> {
+        self.run_interruptible(until, |line| {
+            watch(line);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Like [`Testbench::run_watched`], and ends the run soon after `watch` says so.
+    ///
+    /// # Errors
+    /// As for [`Testbench::run`].
+    pub fn run_interruptible(
+        self,
+        until: Until,
+        mut watch: impl FnMut(&Line) -> ControlFlow<()>,
+    ) -> Result<Run, BenchError> {
         let mut machine = Machine::new(&self.image, self.settings)?;
         machine.set_details(self.details);
         machine.set_break(until.break_condition());
@@ -207,17 +223,18 @@ impl Testbench {
         }
         let mut output = Output::default();
         let mut is_reached = false;
+        let mut is_interrupted = false;
         let mut observe = |machine: &mut Machine| {
             for line in machine.take_events() {
-                watch(&line);
+                is_interrupted |= watch(&line).is_break();
                 output.take(&line.event);
                 is_reached |= until.is_reached(&line.event, &output);
             }
-            is_reached
+            is_reached || is_interrupted
         };
         let max_steps = until.max_steps(self.max_steps);
         let ended = match &self.schedule {
-            Some(schedule) => runner.replay(schedule, &mut observe)?,
+            Some(schedule) => runner.replay(schedule, max_steps, &mut observe)?,
             None => runner.run(max_steps, &mut observe),
         };
         let reached =

@@ -4,7 +4,9 @@
 //! README quotes. Bare Unicorn gets the same memory, the same page tables and the same registers as a core of ours.
 //! All cores of a machine share one host thread, so the ratio is that of total guest instructions per second.
 
+#[path = "throughput/loops.rs"]
 mod loops;
+#[path = "throughput/summary.rs"]
 mod summary;
 
 use criterion::{BenchmarkId, Criterion, Throughput};

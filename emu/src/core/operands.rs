@@ -46,13 +46,17 @@ fn register_value(register: Register, cpu: &CpuState) -> Option<u64> {
     })
 }
 
-/// Whether the next instruction of a core in state `cpu` may make several accesses that another core can step between.
-pub(crate) fn has_several_accesses(cpu: &CpuState, memory: &Memory) -> bool {
+/// The instruction at linear address `pc`, as a core in state `cpu` would fetch it; `None` when there is none.
+pub(crate) fn instruction_at(pc: u64, cpu: &CpuState, memory: &Memory) -> Option<Instruction> {
     let mode = Mode::of(cpu);
     let mut bytes = [0; 15];
-    let pc = cpu.linear_pc();
     let length = mode.fetch(memory, pc, &mut bytes);
-    let Some(instruction) = decode::decode(&bytes[..length], pc, mode.bits) else { return false };
+    decode::decode(&bytes[..length], pc, mode.bits)
+}
+
+/// Whether the next instruction of a core in state `cpu` may make several accesses that another core can step between.
+pub(crate) fn has_several_accesses(cpu: &CpuState, memory: &Memory) -> bool {
+    let Some(instruction) = instruction_at(cpu.linear_pc(), cpu, memory) else { return false };
     if decode::classify(&instruction) == Class::Locked {
         return false;
     }

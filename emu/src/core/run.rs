@@ -24,6 +24,9 @@ use fencepost_devices::{PhysAddr, Width};
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
 const FAST_MINIMUM: u64 = 24;
 
+/// The vector of page faults, which leave their address in CR2.
+const PAGE_FAULT: u32 = 14;
+
 /// What is not the core itself, but what it acts on.
 pub(crate) struct World<'a> {
     pub(crate) settings: &'a Settings,
@@ -204,10 +207,9 @@ impl Turn<'_> {
             self.drain_all();
         }
         let cache = &mut self.caches[self.id.index()];
-        let pc = cache.engines.program_counter(&self.core.cpu);
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
         if let Err(fault) = emulation.execute(class, &mut self.world) {
-            self.fault(pc, fault);
+            self.fault(fault);
         } else {
             self.core.clock += 1;
         }
@@ -216,24 +218,25 @@ impl Turn<'_> {
 
     /// Turns what stopped the engine into what it means to the machine.
     fn report(&mut self, exit: PreciseExit) {
-        let engines = &mut self.caches[self.id.index()].engines;
-        engines.save(&mut self.core.cpu);
-        let fault = match exit {
-            PreciseExit::Stopped => return,
+        match exit {
+            PreciseExit::Stopped => (),
+            PreciseExit::NothingToFetch => self.fault(Fault::NothingToFetch),
             PreciseExit::Exception { vector, error_code } => {
-                Fault::Exception { vector, error_code, address: if vector == 14 { self.core.cpu.cr2 } else { 0 } }
+                self.fault(Fault::Exception { vector, error_code, address: 0 });
             }
-            PreciseExit::NothingToFetch => Fault::NothingToFetch,
-        };
-        let pc = self.core.cpu.linear_pc();
-        self.fault(pc, fault);
+        }
     }
 
     /// The core has faulted: as for any exception its buffer drains first (SDM 3A 12.10), and then nothing handles it.
-    fn fault(&mut self, pc: u64, fault: Fault) {
+    fn fault(&mut self, mut fault: Fault) {
         self.drain_all();
-        self.world.log.push(Event::Faulted { core: self.id, pc, fault });
-        *self.world.stop = Some(Stop::Faulted { core: self.id, pc, fault });
+        self.caches[self.id.index()].engines.save(&mut self.core.cpu);
+        if let Fault::Exception { vector: PAGE_FAULT, address, .. } = &mut fault {
+            *address = self.core.cpu.cr2;
+        }
+        let (core, pc) = (self.id, self.core.cpu.linear_pc());
+        self.world.log.push(Event::Faulted { core, pc, fault });
+        *self.world.stop = Some(Stop::Faulted { core, pc, fault });
     }
 }
 

@@ -1,0 +1,89 @@
+//! The command line: one file in `cli/` for each verb, and what the verbs share.
+//!
+//! A verb returns the exit code of the process, or a [`Failure`]: bad use or bad input, one message, exit code 2.
+//! Output goes through [`Stdout`], which knows that its reader may go away; files through [`OutputFile`], which are whole
+//! or not there.
+//!
+//! [`Stdout`]: stdout::Stdout
+//! [`OutputFile`]: output_file::OutputFile
+
+mod assembly;
+mod check;
+mod colour;
+mod completions;
+mod disasm;
+mod failure;
+mod guest;
+mod list;
+mod machine_options;
+mod output_file;
+mod progress;
+mod run;
+mod seeds;
+mod stanza;
+mod stdout;
+mod table;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Bad use or bad input; also what clap exits with.
+const BAD_USE: u8 = 2;
+
+/// An x86 machine with several cores whose store buffers you can see, reorder, record and replay.
+///
+/// Fencepost runs real machine code on an emulated machine and shows what goes wrong when a fence or a LOCK is missing.
+/// Which core steps next and when a store becomes visible is drawn from a seed, so every run can be had again.
+#[derive(Parser)]
+#[command(name = "fencepost", version, after_long_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Where do I begin?
+  fencepost list                              the programs that come with Fencepost
+  fencepost list store-buffering              what one of them shows, and what may come out
+  fencepost run store-buffering --runs 100    what comes out of a hundred runs, each outcome with a line that replays it
+
+What does a missing fence look like?
+  fencepost run torn-frame/broken --runs 100  finds a seed whose picture is torn
+  fencepost run torn-frame/broken --seed 13 --show --screenshot torn.png
+  fencepost run torn-frame/sfence --seed 13 --show
+
+How do I run my own program?
+  fencepost run ./kernel.elf --cores 4        any static x86 or x86-64 ELF executable; programs/BOOT.md is the contract
+  In .cargo/config.toml:  [target.x86_64-unknown-none]  runner = \"fencepost run\"   and then `cargo run`
+
+Every verb has examples of its own: `fencepost run --help`.
+Exit codes: `run` has the guest's, see there; otherwise 0 all is well, 1 a check failed, 2 bad use or bad input.";
+
+#[derive(Subcommand)]
+enum Verb {
+    List(list::List),
+    Run(Box<run::Run>),
+    Check(check::Check),
+    Disasm(disasm::Disasm),
+    Completions(completions::Completions),
+}
+
+/// Runs the verb that the command line asks for.
+pub(crate) fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::List(list) => list.perform(),
+        Verb::Run(run) => run.perform(),
+        Verb::Check(check) => check.perform(),
+        Verb::Disasm(disasm) => disasm.perform(),
+        Verb::Completions(completions) => completions.perform(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(Failure::Refused(problem)) => {
+            failure::note(&format!("error: {problem}"));
+            ExitCode::from(BAD_USE)
+        }
+        Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+    }
+}

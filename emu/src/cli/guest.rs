@@ -1,0 +1,191 @@
+//! Which guest `NAME[/VARIANT]|FILE` means, and how one types it again.
+
+use super::failure::{Failure, refuse};
+use fencepost::loader::Image;
+use fencepost::machine::Settings;
+use fencepost::programs::{self, Program, Variant};
+use fencepost::testbench::{BenchError, Testbench};
+use std::path::{Path, PathBuf};
+
+/// How a name is told from a file, for the verbs' help.
+pub(super) const RULE: &str = "\
+What is meant by NAME|FILE?
+  It is a file if it looks like a path (it begins with / or . or ends in .elf, .bin, .o, .out or .img), with --flat,
+  or if it contains a / and there is such a file. Otherwise it is a program of Fencepost's own if there is one of that
+  name, with or without a variant after a /, and else a file. A file called `hello` is therefore `./hello`.";
+
+/// Endings that say that a file is meant.
+const FILE_ENDINGS: [&str; 5] = ["elf", "bin", "o", "out", "img"];
+
+/// What a command line names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Target {
+    /// A program of Fencepost's own.
+    Program(&'static Program, Option<&'static Variant>),
+    /// An ELF executable.
+    Elf(PathBuf),
+    /// Raw code.
+    Flat(PathBuf),
+}
+
+impl Target {
+    /// What `text` names, by [`RULE`]; `variant` is what `--variant` says.
+    pub(super) fn find(text: &str, variant: Option<&str>, is_flat: bool) -> Result<Target, Failure> {
+        let path = Path::new(text);
+        let is_file = is_flat || looks_like_path(text) || text.contains('/') && path.is_file();
+        let program_name = text.split('/').next().unwrap_or(text);
+        if !is_file && programs::find(program_name).is_some() {
+            return find_program(text, variant);
+        }
+        if let Some(variant) = variant {
+            return refuse(format!(
+                "`{text}` is not a program of Fencepost's own and has no variant `{variant}`; leave --variant out"
+            ));
+        }
+        match (is_flat, is_file || path.exists()) {
+            (true, _) => Ok(Target::Flat(path.to_owned())),
+            (false, true) => Ok(Target::Elf(path.to_owned())),
+            (false, false) => refuse(unknown(text, program_name)),
+        }
+    }
+
+    /// The image it names.
+    pub(super) fn image(&self) -> Result<Image, Failure> {
+        Ok(match self {
+            Target::Program(program, _) => Image::from_elf(program.name, program.image.to_vec())?,
+            Target::Elf(path) => Image::open(path)?,
+            Target::Flat(path) => Image::open_flat(path)?,
+        })
+    }
+
+    /// A testbench for it, with `command_line` if there is one, else the variant's.
+    pub(super) fn bench(&self, command_line: Option<String>) -> Result<Testbench, Failure> {
+        let bench = Testbench::image(self.image()?);
+        Ok(match self {
+            Target::Program(program, variant) => {
+                let variant = variant.or(program.variants.first()).map_or("", |variant| variant.name);
+                bench.cores(program.cores as u8).args(command_line.unwrap_or_else(|| variant.to_owned()))
+            }
+            Target::Elf(_) | Target::Flat(_) => bench.args(command_line.unwrap_or_default()),
+        })
+    }
+
+    /// The program's variant that a guest with `command_line` is: a program's command line is its variant's name.
+    pub(super) fn variant(&self, command_line: &str) -> Option<&'static Variant> {
+        match self {
+            Target::Program(program, _) => program.variant(command_line),
+            Target::Elf(_) | Target::Flat(_) => None,
+        }
+    }
+
+    /// The file it is read from.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Target::Program(..) => None,
+            Target::Elf(path) | Target::Flat(path) => Some(path),
+        }
+    }
+
+    /// How one types it: the words after `fencepost run`.
+    pub(super) fn words(&self, command_line: &str) -> String {
+        let args = |words: String| match command_line {
+            "" => words,
+            _ => format!("{words} --args {}", quoted(command_line)),
+        };
+        match self {
+            Target::Program(program, _) => match program.variant(command_line) {
+                Some(variant) => format!("{}/{}", program.name, variant.name),
+                None => args(program.name.to_owned()),
+            },
+            Target::Elf(path) => args(quoted(&path.display().to_string())),
+            Target::Flat(path) => args(format!("{} --flat", quoted(&path.display().to_string()))),
+        }
+    }
+
+    /// The command line that runs it with `settings`, apart from the seed: only what is not the default is said.
+    pub(super) fn command(&self, settings: &Settings) -> String {
+        let default = Settings::default();
+        let cores = match self {
+            Target::Program(program, _) => u64::from(program.cores),
+            Target::Elf(_) | Target::Flat(_) => u64::from(default.cores),
+        };
+        let mut command = format!("fencepost run {} --model {}", self.words(&settings.command_line), settings.model);
+        let numbers = [
+            ("cores", u64::from(settings.cores), cores),
+            ("depth", settings.depth as u64, default.depth as u64),
+            ("wc-depth", settings.wc_depth as u64, default.wc_depth as u64),
+            ("ram", settings.ram_bytes, default.ram_bytes),
+        ];
+        for (flag, value, usual) in numbers {
+            if value != usual {
+                command += &format!(" --{flag} {value}");
+            }
+        }
+        command
+    }
+}
+
+/// The program and, where one is named, the variant.
+fn find_program(text: &str, variant: Option<&str>) -> Result<Target, Failure> {
+    let (name, in_name) = match text.split_once('/') {
+        Some((name, variant)) => (name, Some(variant)),
+        None => (text, None),
+    };
+    if let (Some(in_name), Some(variant)) = (in_name, variant)
+        && in_name != variant
+    {
+        return refuse(format!("`{text}` and --variant {variant} name two variants; leave one of them out"));
+    }
+    let Some(variant) = in_name.or(variant) else {
+        let program = programs::find(name).expect("the caller has found it");
+        return Ok(Target::Program(program, None));
+    };
+    let bench = Testbench::program(&format!("{name}/{variant}"))?;
+    let (program, variant) = bench.known_program().expect("the bench is made from a program");
+    Ok(Target::Program(program, Some(variant)))
+}
+
+fn looks_like_path(text: &str) -> bool {
+    let ending = Path::new(text).extension().and_then(std::ffi::OsStr::to_str);
+    text.starts_with(['/', '.']) || ending.is_some_and(|ending| FILE_ENDINGS.contains(&ending))
+}
+
+/// What to say when `text` is nothing.
+fn unknown(text: &str, program_name: &str) -> String {
+    match Testbench::program(program_name) {
+        Err(error @ BenchError::Unknown { has_near: true, .. }) => error.to_string(),
+        Ok(_) | Err(_) => {
+            format!("there is no program and no file `{text}`; `fencepost list` names the programs there are")
+        }
+    }
+}
+
+/// `text` as a shell takes it for one word.
+pub(super) fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_a_program_and_a_path_is_a_file() {
+        let is_program = |text: &str| matches!(Target::find(text, None, false), Ok(Target::Program(..)));
+        let is_file = |text: &str| matches!(Target::find(text, None, false), Ok(Target::Elf(_)));
+        assert!(is_program("hello") && is_program("store-buffering/mfence"));
+        assert!(is_file("./hello") && is_file("hello.elf") && is_file("/hello"));
+        assert!(is_file("src/lib.rs"), "it is there: tests run in the package's folder");
+    }
+
+    #[test]
+    fn a_quoted_word_is_one_word_for_the_shell() {
+        assert_eq!(quoted("a/b-c.elf"), "a/b-c.elf");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

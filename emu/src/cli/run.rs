@@ -1,0 +1,193 @@
+//! `fencepost run`: the options, what they mean together, and which of the two ways to run they ask for.
+
+mod fault;
+mod many;
+mod one;
+mod point;
+mod replayed;
+mod report;
+mod watcher;
+
+use super::failure::{Failure, refuse};
+use super::guest::{RULE, Target};
+use super::machine_options::MachineOptions;
+use clap::Args;
+use fencepost::machine::Settings;
+use fencepost::memory_model::MemoryModel;
+use fencepost::runner::Slices;
+use fencepost::testbench::{DEFAULT_MAX_STEPS, Testbench};
+use point::Point;
+use std::path::PathBuf;
+
+/// The longest mean slice: twice as many steps are what one choice of a schedule may take.
+const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
+
+/// Run a program or an ELF file, once or with many seeds
+///
+/// The guest's serial output appears as it comes; what happened is summed up on standard error.
+/// The same guest, options and seed always give the same run.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = after_long_help(), next_line_help = false)]
+pub(super) struct Run {
+    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
+    #[arg(value_name = "NAME[/VARIANT]|FILE")]
+    target: String,
+
+    /// The guest's command line; write -- before words that begin with -
+    #[arg(value_name = "ARGS")]
+    words: Vec<String>,
+
+    /// The guest's command line as one text
+    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
+    args: Option<String>,
+
+    /// The program's variant [default: its first]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["words", "args"])]
+    variant: Option<String>,
+
+    /// The file is raw 64-bit code, loaded and entered at 0x100000
+    #[arg(long)]
+    flat: bool,
+
+    #[command(flatten)]
+    machine: MachineOptions,
+
+    /// What the interleaving is drawn from [default: 0]
+    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule")]
+    seed: Option<u64>,
+
+    /// How many steps a core takes in a row, on average [default: from 1 to 65536, any magnitude]
+    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule",
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_SLICE))]
+    slice: Option<u64>,
+
+    /// Give up after this many steps of all cores together
+    #[arg(long, value_name = "N", help_heading = "The run", default_value_t = DEFAULT_MAX_STEPS)]
+    max_steps: u64,
+
+    /// Stop at frame:N (the N-th picture presented), steps:N, or serial:TEXT (a line with this text)
+    #[arg(long, value_name = "POINT", help_heading = "The run")]
+    until: Option<Point>,
+
+    /// Replay this schedule, given as text or as a file; its settings are used
+    #[arg(long, value_name = "TEXT|FILE", help_heading = "The run")]
+    schedule: Option<String>,
+
+    /// Run this many seeds, from --seed on, and count the outcomes
+    #[arg(long, value_name = "N", help_heading = "Many runs",
+          value_parser = clap::value_parser!(u64).range(1..),
+          conflicts_with_all = ["schedule", "until", "record", "screenshot", "show", "serial", "trace"])]
+    runs: Option<u64>,
+
+    /// How many of them at a time [default: one on each processor]
+    #[arg(long, value_name = "N", help_heading = "Many runs", requires = "runs",
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+
+    /// Write the schedule of the run, for --schedule
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    record: Option<PathBuf>,
+
+    /// Write the screen at the end as a PNG picture
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    screenshot: Option<PathBuf>,
+
+    /// Write every event, loads and stores included, as a line of JSON; - for standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    trace: Option<PathBuf>,
+
+    /// Show the screen at the end in the terminal
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["serial", "json"])]
+    show: bool,
+
+    /// Write the serial output and nothing else
+    #[arg(long, help_heading = "Output", conflicts_with = "json")]
+    serial: bool,
+
+    /// Write one report as JSON instead
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+fn after_long_help() -> String {
+    format!("{RULE}\n\n{EXAMPLES}")
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fencepost run hello                                 the smallest program
+  fencepost run store-buffering/broken --seed 3       one interleaving of two cores
+  fencepost run store-buffering/broken --runs 200     which outcomes there are, and a seed for each
+  fencepost run message-passing --model tso,pso --runs 200
+  fencepost run torn-frame/broken --show --screenshot torn.png
+  fencepost run dekker/broken --seed 7 --record run.txt
+  fencepost run dekker --schedule run.txt --trace run.jsonl
+  fencepost run ./kernel.elf --cores 4 --ram 64M -- verbose
+  fencepost run ./kernel.elf --until serial:ready --show
+
+As a cargo runner (.cargo/config.toml of your crate):
+  [target.x86_64-unknown-none]
+  runner = \"fencepost run\"
+  Then `cargo run -- WORDS` gives WORDS to the guest, and options among them to Fencepost: `cargo run -- --seed 3`.
+  Words for the guest that begin with - follow a second --.
+
+Exit codes of one run: the code the guest wrote to its debug exit. If it did not exit:
+  0  every core has halted, the point of --until was reached, or the schedule ended
+  1  a core faulted, or the guest ended with 0 before the point of --until
+  2  bad use or bad input; nothing has been written
+  3  --max-steps was reached
+Exit codes of --runs:
+  0  every outcome is listed for its model by the program's stanza; hazards are, they are what a broken variant shows
+  1  an outcome is not listed, a core faulted, or --max-steps was reached
+     (a file has no stanza: only faults and the limit count)";
+
+impl Run {
+    /// Runs.
+    pub(super) fn perform(self) -> Result<u8, Failure> {
+        let target = Target::find(&self.target, self.variant.as_deref(), self.flat)?;
+        let command_line = self.command_line(&target)?;
+        match self.runs {
+            Some(runs) => many::perform(&self, &target, command_line, runs),
+            None => one::perform(&self, &target, command_line),
+        }
+    }
+
+    /// What the guest is told, if anything is said about it.
+    fn command_line(&self, target: &Target) -> Result<Option<String>, Failure> {
+        let given = self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")));
+        match (target, &given) {
+            (Target::Program(program, Some(variant)), Some(given)) => refuse(format!(
+                "a program's variant is its command line, and `{}/{}` and `{given}` are two; leave one of them out",
+                program.name, variant.name
+            )),
+            _ => Ok(given),
+        }
+    }
+
+    /// The testbench under `model`, everything set but the schedule.
+    fn bench(&self, target: &Target, command_line: Option<String>, model: MemoryModel) -> Result<Testbench, Failure> {
+        let bench = target.bench(command_line)?;
+        let settings = self.machine.settings(bench.current_settings(), model)?;
+        let slices = self.slice.map_or(Slices::AnyMagnitude, Slices::Around);
+        Ok(bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.max_steps))
+    }
+
+    fn first_seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
+    /// The command line that gives the run of `seed` again.
+    fn replay_by_seed(&self, target: &Target, settings: &Settings, seed: u64) -> String {
+        let mut command = format!("{} --seed {seed}", target.command(settings));
+        if let Some(slice) = self.slice {
+            command += &format!(" --slice {slice}");
+        }
+        if self.max_steps != DEFAULT_MAX_STEPS {
+            command += &format!(" --max-steps {}", self.max_steps);
+        }
+        if let Some(point) = &self.until {
+            command += &format!(" --until {}", super::guest::quoted(&point.to_string()));
+        }
+        command
+    }
+}

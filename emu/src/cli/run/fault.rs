@@ -1,0 +1,66 @@
+//! Where in its source a guest faulted, and at which instruction.
+
+use crate::cli::assembly;
+use fencepost::core::CoreId;
+use fencepost::loader::{Image, Symbols};
+use fencepost::testbench::Run;
+use serde::Serialize;
+
+/// A fault, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct FaultReport {
+    /// Which core.
+    core: u8,
+    /// Linear address of the instruction, in hexadecimal.
+    pc: String,
+    /// What it did.
+    fault: String,
+    /// The function and the offset in it.
+    function: Option<String>,
+    /// Source file and line.
+    source: Option<String>,
+    /// The instruction, if there is one.
+    instruction: Option<String>,
+}
+
+impl FaultReport {
+    /// The fault that `core` raised at `pc`.
+    pub(super) fn new(run: &mut Run, image: &Image, core: CoreId, pc: u64, fault: String) -> FaultReport {
+        let symbols = image.symbols();
+        let instruction = run.machine().instruction_at(core, pc);
+        FaultReport {
+            core: core.0,
+            pc: format!("{pc:#x}"),
+            fault,
+            function: function(&symbols, pc),
+            source: source(&symbols, pc),
+            instruction: instruction.map(|instruction| assembly::text(&instruction)),
+        }
+    }
+
+    /// Where it happened: function, source, instruction, as far as they are known.
+    pub(super) fn places(&self) -> Vec<String> {
+        let place = match (&self.function, &self.source) {
+            (Some(function), Some(source)) => Some(format!("in {function}, {source}")),
+            (Some(place), None) | (None, Some(place)) => Some(format!("in {place}")),
+            (None, None) => None,
+        };
+        place.into_iter().chain(self.instruction.clone()).collect()
+    }
+}
+
+/// `function+0x12` for an address in a function.
+pub(super) fn function(symbols: &Symbols, address: u64) -> Option<String> {
+    symbols.locate(address).function.map(|(name, offset)| format!("{name}+{offset:#x}"))
+}
+
+fn source(symbols: &Symbols, address: u64) -> Option<String> {
+    let location = symbols.locate(address);
+    Some(format!("{}:{}", location.file?, location.line?))
+}
+
+impl std::fmt::Display for FaultReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "core {} faulted at {}: {}", self.core, self.pc, self.fault)
+    }
+}

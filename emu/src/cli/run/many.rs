@@ -1,0 +1,192 @@
+//! Many runs: a table of what came out.
+
+use crate::cli::colour::{self, Colour, paint};
+use crate::cli::failure::{Failure, refuse};
+use crate::cli::guest::Target;
+use crate::cli::progress;
+use crate::cli::run::{Run, fault};
+use crate::cli::seeds::{self, Ending, Seen, Tally};
+use crate::cli::stanza::Judgement;
+use crate::cli::stdout;
+use crate::cli::table::{self, Align, grouped};
+use fencepost::loader::{Image, Symbols};
+use fencepost::machine::{Machine, Settings};
+use fencepost::memory_model::MemoryModel;
+use fencepost::programs::Variant;
+use serde::Serialize;
+
+/// What many runs came to.
+#[derive(Serialize)]
+struct Report {
+    program: Option<&'static str>,
+    variant: Option<&'static str>,
+    file: Option<String>,
+    image: String,
+    runs: u64,
+    first_seed: u64,
+    /// Whether nothing happened that the stanza does not list, and no run failed.
+    ok: bool,
+    models: Vec<ModelReport>,
+}
+
+/// What they came to under one model.
+#[derive(Serialize)]
+struct ModelReport {
+    model: &'static str,
+    outcomes: Vec<Row>,
+}
+
+/// One line of the table.
+#[derive(Serialize)]
+struct Row {
+    /// `null` when the run ended without one, or not by itself.
+    outcome: Option<String>,
+    /// The outcome, or how the runs ended that have none.
+    ended: String,
+    count: u64,
+    share: f64,
+    first_seed: u64,
+    /// `null` without a stanza.
+    hazard: Option<bool>,
+    listed: Option<bool>,
+    replay: String,
+    #[serde(skip)]
+    is_wrong: bool,
+}
+
+/// Runs `target` with `runs` seeds under each model, as `run` says.
+pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>, runs: u64) -> Result<u8, Failure> {
+    let seeds = seeds::seeds(run.first_seed(), runs)?;
+    let models = run.machine.models();
+    let mut benches = Vec::new();
+    for &model in &models {
+        let bench = run.bench(target, command_line.clone(), model)?;
+        Machine::new(bench.loaded_image(), bench.current_settings().clone())?;
+        benches.push(bench);
+    }
+    let Some(first) = benches.first() else { return refuse("there is no model to run under; leave --model out") };
+    let image = first.loaded_image().clone();
+    let variant = target.variant(&first.current_settings().command_line);
+    let pool = seeds::pool(run.jobs)?;
+    let bar = progress::bar(runs * models.len() as u64);
+    let mut reports = Vec::new();
+    for (bench, model) in benches.iter().zip(models) {
+        bar.set_message(model.name());
+        let tally = pool.install(|| seeds::tally(bench, seeds.clone(), &bar))?;
+        let table = Table { run, target, settings: bench.current_settings(), variant, model, runs };
+        reports.push(ModelReport { model: model.name(), outcomes: table.rows(&tally, &image) });
+    }
+    bar.finish_and_clear();
+    let ok = !reports.iter().flat_map(|report| &report.outcomes).any(|row| row.is_wrong);
+    let report = Report {
+        program: match target {
+            Target::Program(program, _) => Some(program.name),
+            Target::Elf(_) | Target::Flat(_) => None,
+        },
+        variant: variant.map(|variant| variant.name),
+        file: target.file().map(|path| path.display().to_string()),
+        image: format!("{:016x}", image.hash()),
+        runs,
+        first_seed: seeds.start,
+        ok,
+        models: reports,
+    };
+    if run.json {
+        stdout::print_json(&report)?;
+    } else {
+        stdout::print(&report.text())?;
+    }
+    Ok(u8::from(!ok))
+}
+
+/// What is needed to make rows from a tally.
+struct Table<'a> {
+    run: &'a Run,
+    target: &'a Target,
+    settings: &'a Settings,
+    variant: Option<&'static Variant>,
+    model: MemoryModel,
+    runs: u64,
+}
+
+impl Table<'_> {
+    fn rows(&self, tally: &Tally, image: &Image) -> Vec<Row> {
+        let endings = tally.by_count();
+        // Reading symbols takes time, and only faults need them.
+        let has_fault = endings.iter().any(|(ending, _)| matches!(ending, Ending::Fault(_)));
+        let symbols = has_fault.then(|| image.symbols());
+        endings.into_iter().map(|(ending, seen)| self.row(ending, seen, symbols.as_ref())).collect()
+    }
+
+    fn row(&self, ending: &Ending, seen: Seen, symbols: Option<&Symbols>) -> Row {
+        let judgement = ending.judged(self.variant, self.model);
+        Row {
+            outcome: ending.outcome().map(str::to_owned),
+            ended: match ending {
+                Ending::Fault(pc) => {
+                    let place = symbols.and_then(|symbols| fault::function(symbols, *pc));
+                    place.map_or(ending.to_string(), |place| format!("(fault at {pc:#x} in {place})"))
+                }
+                Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted | Ending::StepLimit => ending.to_string(),
+            },
+            count: seen.count,
+            share: seen.count as f64 / self.runs as f64,
+            first_seed: seen.first_seed,
+            hazard: judgement.map(|judgement| judgement == Judgement::Hazard),
+            listed: judgement.map(|judgement| judgement != Judgement::Unlisted),
+            replay: self.run.replay_by_seed(self.target, self.settings, seen.first_seed),
+            is_wrong: ending.is_wrong(self.variant, self.model),
+        }
+    }
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let coloured = colour::is_wanted(&std::io::stdout());
+        let tables = self.models.iter().map(|report| {
+            let plural = if self.runs == 1 { "" } else { "s" };
+            let title = format!("{}: {} run{plural} from seed {}", report.model, grouped(self.runs), self.first_seed);
+            title + "\n" + &report.text(coloured)
+        });
+        tables.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl ModelReport {
+    fn text(&self, coloured: bool) -> String {
+        let head = ["outcome", "count", "share", "seed", "", "replay"].map(str::to_owned).to_vec();
+        let rows: Vec<_> = std::iter::once(head).chain(self.outcomes.iter().map(Row::cells)).collect();
+        use Align::{Left, Right};
+        let lines = table::lines(&rows, &[Left, Right, Right, Right, Left, Left]);
+        let mut text = String::new();
+        for (index, line) in lines.iter().enumerate() {
+            let row = index.checked_sub(1).and_then(|index| self.outcomes.get(index));
+            let colour = match row {
+                None => Some(Colour::Faint),
+                Some(row) if row.is_wrong || row.hazard == Some(true) => Some(Colour::Bad),
+                Some(_) => None,
+            };
+            text += &colour.map_or(line.clone(), |colour| paint(line, colour, coloured));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let remark = match (self.listed, self.hazard) {
+            (Some(false), _) => Judgement::Unlisted.word(),
+            (_, Some(true)) => Judgement::Hazard.word(),
+            (_, Some(false) | None) => Judgement::Expected.word(),
+        };
+        vec![
+            self.ended.clone(),
+            grouped(self.count),
+            format!("{:.1}%", 100.0 * self.share),
+            self.first_seed.to_string(),
+            remark.to_owned(),
+            self.replay.clone(),
+        ]
+    }
+}

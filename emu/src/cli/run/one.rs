@@ -1,0 +1,209 @@
+//! One run.
+
+use crate::cli::colour;
+use crate::cli::failure::{Failure, note, refuse};
+use crate::cli::guest::{Target, quoted};
+use crate::cli::output_file::{OutputFile, OutputStream};
+use crate::cli::run::Run;
+use crate::cli::run::replayed::Replayed;
+use crate::cli::run::report::{Asked, Report};
+use crate::cli::run::watcher::{Trace, Watcher, too_long};
+use crate::cli::stdout;
+use fencepost::machine::{Machine, Settings};
+use fencepost::schedule::{MOST_CHOICES, Schedule};
+use fencepost::testbench::{self, Testbench, Until};
+use std::path::Path;
+
+/// How wide the screen is shown unless `COLUMNS` says how wide the terminal is.
+const USUAL_COLUMNS: u32 = 80;
+
+/// A schedule as text up to this long is repeated in the replay line.
+const SHORT_SCHEDULE: usize = 400;
+
+/// Runs `target` once, as `run` says.
+pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) -> Result<u8, Failure> {
+    let replayed = run.schedule.as_deref().map(Replayed::read).transpose()?;
+    let bench = prepare(run, target, command_line, replayed.as_ref())?;
+    let image = bench.loaded_image().clone();
+    let settings = bench.current_settings().clone();
+    // An image that does not fit is refused here, before anything is said about outputs.
+    Machine::new(&image, settings.clone())?;
+    let outputs = Outputs::check(run, &inputs(target, replayed.as_ref()))?;
+
+    let mut watcher = outputs.watcher(run)?;
+    let until = run.until.as_ref().map_or(Until::End, |point| point.until());
+    let mut finished = bench.run_interruptible(until, |line| watcher.take(line))?;
+    let seen = watcher.finish()?;
+
+    let schedule = finished.schedule();
+    outputs.write(run, target, &settings, &finished, schedule.as_ref())?;
+    let asked = Asked {
+        target,
+        image: &image,
+        settings: &settings,
+        seed: replayed.is_none().then(|| run.first_seed()),
+        point: run.until.as_ref(),
+        replay: replay(run, target, &settings, replayed.as_ref()),
+    };
+    let report = Report::new(&mut finished, asked);
+    let code = report.exit_code();
+    if seen.is_inside_line && stdout::Stdout::is_terminal() {
+        note("");
+    }
+    if run.json {
+        stdout::print_json(&report.with_schedule(schedule.map(|schedule| schedule.to_string())))?;
+    } else if !run.serial {
+        report.sum_up();
+    } else if !report.is_complete() {
+        report.explain_end();
+    }
+    if run.show {
+        show(&finished)?;
+    }
+    Ok(code)
+}
+
+/// The testbench, ready to run.
+fn prepare(
+    run: &Run,
+    target: &Target,
+    command_line: Option<String>,
+    replayed: Option<&Replayed>,
+) -> Result<Testbench, Failure> {
+    let models = run.machine.models();
+    let [model] = models[..] else {
+        return refuse("several models need --runs N; give one model for a single run");
+    };
+    let mut bench = run.bench(target, command_line.clone(), model)?;
+    if let Some(replayed) = replayed {
+        bench = bench.schedule(replayed.schedule.clone())?;
+        replayed.agree(run, target, command_line.as_deref())?;
+    }
+    if run.trace.is_some() {
+        bench = bench.trace();
+    }
+    if run.record.is_none() {
+        bench = bench.unrecorded();
+    }
+    Ok(bench)
+}
+
+/// The files that the run reads.
+fn inputs<'a>(target: &'a Target, replayed: Option<&'a Replayed>) -> Vec<&'a Path> {
+    target.file().into_iter().chain(replayed.and_then(|replayed| replayed.file.as_deref())).collect()
+}
+
+/// The files that the run writes.
+struct Outputs {
+    record: Option<OutputFile>,
+    screenshot: Option<OutputFile>,
+    trace: Option<OutputFile>,
+    traces_to_stdout: bool,
+}
+
+impl Outputs {
+    /// Makes sure that all of them can be written.
+    fn check(run: &Run, inputs: &[&Path]) -> Result<Outputs, Failure> {
+        let is_stdout = |path: &&Path| path.as_os_str() == "-";
+        let traces_to_stdout = run.trace.as_deref().as_ref().is_some_and(is_stdout);
+        if traces_to_stdout && (run.serial || run.json || run.show) {
+            return refuse("--trace - takes standard output for itself; leave --serial, --json and --show out");
+        }
+        for (flag, path) in [("--record", &run.record), ("--screenshot", &run.screenshot)] {
+            if path.as_deref().as_ref().is_some_and(is_stdout) {
+                return refuse(format!("{flag} needs a file; only --trace can write to standard output"));
+            }
+        }
+        let check = |path: &Option<std::path::PathBuf>| path.as_deref().map(OutputFile::check).transpose();
+        let trace = if traces_to_stdout { None } else { check(&run.trace)? };
+        let outputs =
+            Outputs { record: check(&run.record)?, screenshot: check(&run.screenshot)?, trace, traces_to_stdout };
+        let named: Vec<_> =
+            [("--record", &outputs.record), ("--screenshot", &outputs.screenshot), ("--trace", &outputs.trace)]
+                .into_iter()
+                .filter_map(|(flag, output)| Some((flag, output.as_ref()?)))
+                .collect();
+        OutputFile::all_differ(&named, inputs)?;
+        Ok(outputs)
+    }
+
+    /// Passes on while the run lasts what these outputs and standard output want.
+    fn watcher(&self, run: &Run) -> Result<Watcher, Failure> {
+        let file: Option<OutputStream> = self.trace.as_ref().map(OutputFile::begin).transpose()?;
+        let trace = match file {
+            Some(file) => Trace::File(file),
+            None if self.traces_to_stdout => Trace::Stdout,
+            None => Trace::None,
+        };
+        let is_human = !run.json && !run.serial;
+        Ok(Watcher::new()
+            .serial(run.serial || is_human && !self.traces_to_stdout)
+            .console(is_human)
+            .trace(trace)
+            .other_outputs(self.record.is_some() || self.screenshot.is_some() || self.trace.is_some())
+            .recorded(self.record.is_some()))
+    }
+
+    /// Writes what is written at the end.
+    fn write(
+        &self,
+        run: &Run,
+        target: &Target,
+        settings: &Settings,
+        finished: &testbench::Run,
+        schedule: Option<&Schedule>,
+    ) -> Result<(), Failure> {
+        if let Some(file) = &self.screenshot {
+            file.write(&finished.screen_png())?;
+        }
+        if let (Some(file), Some(schedule)) = (&self.record, schedule) {
+            if schedule.choices.len() > MOST_CHOICES {
+                return refuse(too_long());
+            }
+            let origin = match run.schedule {
+                None => run.replay_by_seed(target, settings, run.first_seed()),
+                Some(_) => replay_file(target, settings, file.path()),
+            };
+            // A comment ends with its line, and a command line may have several.
+            let origin = origin.replace(['\n', '\r'], " ");
+            file.write(format!("# {origin}\n{schedule}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// The command line that gives the run again, if it can be said shortly.
+fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Replayed>) -> Option<String> {
+    let recorded = run.record.as_deref().or(replayed.and_then(|replayed| replayed.file.as_deref()));
+    match (recorded, &run.schedule) {
+        (Some(file), _) => Some(replay_file(target, settings, file)),
+        (None, Some(text)) => {
+            let is_short = text.len() <= SHORT_SCHEDULE;
+            is_short.then(|| format!("fencepost run {} --schedule {}", name(target, settings), quoted(text)))
+        }
+        (None, None) => Some(run.replay_by_seed(target, settings, run.first_seed())),
+    }
+}
+
+fn replay_file(target: &Target, settings: &Settings, file: &Path) -> String {
+    format!("fencepost run {} --schedule {}", name(target, settings), quoted(&file.display().to_string()))
+}
+
+fn name(target: &Target, settings: &Settings) -> String {
+    target.words(&settings.command_line)
+}
+
+/// Shows the screen: in colours on a terminal, in characters elsewhere.
+fn show(finished: &testbench::Run) -> Result<(), Failure> {
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(USUAL_COLUMNS);
+    let coloured = colour::is_wanted(&std::io::stdout());
+    let text = match finished.frame() {
+        Some(frame) => frame.to_terminal(columns, coloured),
+        None => finished.screen_text(),
+    };
+    if text.trim().is_empty() {
+        note("the guest has drawn nothing");
+        return Ok(());
+    }
+    stdout::print(&text)
+}

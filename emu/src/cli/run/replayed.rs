@@ -1,0 +1,84 @@
+//! The schedule that `--schedule` names, and its agreement with the rest of the command line.
+
+use crate::cli::failure::{Failure, refuse};
+use crate::cli::guest::Target;
+use crate::cli::run::Run;
+use fencepost::schedule::{MAGIC, Schedule};
+use std::path::{Path, PathBuf};
+
+/// Schedule files larger than this are refused before they are read; the longest schedule there may be is shorter.
+const LARGEST_FILE: u64 = 1 << 30;
+
+/// A schedule, and the file it came from.
+pub(super) struct Replayed {
+    /// The schedule.
+    pub(super) schedule: Schedule,
+    /// Its file; `None` when it was given as text.
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Replayed {
+    /// Reads the schedule in `given`, which is the text itself if it begins like one, else a file.
+    pub(super) fn read(given: &str) -> Result<Replayed, Failure> {
+        let (text, file) = if is_text(given) {
+            (given.to_owned(), None)
+        } else {
+            let path = PathBuf::from(given);
+            (read_file(&path)?, Some(path))
+        };
+        let place = file.as_ref().map_or("--schedule".to_owned(), |path| format!("`{}`", path.display()));
+        match text.parse() {
+            Ok(schedule) => Ok(Replayed { schedule, file }),
+            Err(error) => refuse(format!("{place} is not a schedule: {error}")),
+        }
+    }
+
+    /// Refuses options that say something else than the schedule does.
+    pub(super) fn agree(&self, run: &Run, target: &Target, command_line: Option<&str>) -> Result<(), Failure> {
+        let settings = &self.schedule.settings;
+        for (flag, here, there) in run.machine.beside(settings) {
+            if here != there {
+                return refuse(format!(
+                    "--{flag} {here} contradicts the schedule, which was recorded with {there}; leave --{flag} out"
+                ));
+            }
+        }
+        let variant = match target {
+            Target::Program(_, variant) => variant.map(|variant| variant.name),
+            Target::Elf(_) | Target::Flat(_) => None,
+        };
+        match command_line.or(variant) {
+            Some(here) if here != settings.command_line => refuse(format!(
+                "the schedule was recorded with the command line `{}`, not `{here}`; leave variant and words out",
+                settings.command_line
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Whether `given` is a schedule and not the name of its file: comments, then the magic word.
+fn is_text(given: &str) -> bool {
+    let first = given.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| line.starts_with(MAGIC))
+}
+
+fn read_file(path: &Path) -> Result<String, Failure> {
+    let fail = |problem: String| {
+        refuse(format!(
+            "cannot read the schedule `{}`: {problem} (a schedule given as text begins with `{MAGIC}`)",
+            path.display()
+        ))
+    };
+    match std::fs::metadata(path) {
+        Err(error) => return fail(error.to_string()),
+        Ok(found) if found.is_dir() => return fail("it is a directory".into()),
+        Ok(found) if found.len() > LARGEST_FILE => return fail(format!("it is longer than {LARGEST_FILE} bytes")),
+        Ok(_) => (),
+    }
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(_)) => fail("it is not text".into()),
+        Err(error) => fail(error.to_string()),
+    }
+}

@@ -1,0 +1,218 @@
+//! What one run came to, for people and as JSON.
+
+use crate::cli::colour::{self, Colour, paint};
+use crate::cli::failure::note;
+use crate::cli::guest::Target;
+use crate::cli::run::fault::FaultReport;
+use crate::cli::run::point::Point;
+use crate::cli::stanza::{Judgement, judge};
+use crate::cli::table::grouped;
+use fencepost::loader::Image;
+use fencepost::machine::{Settings, Stop};
+use fencepost::runner::Ended;
+use fencepost::testbench::Run;
+use serde::Serialize;
+
+/// How the run ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum How {
+    /// The guest exited.
+    Exited,
+    /// A core faulted.
+    Faulted,
+    /// Every core has halted.
+    AllHalted,
+    /// The point of `--until` was reached.
+    Reached,
+    /// The bound on steps was reached.
+    StepLimit,
+    /// The schedule has no more choices.
+    ScheduleEnd,
+}
+
+/// Everything there is to say about one run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Report {
+    program: Option<&'static str>,
+    variant: Option<&'static str>,
+    file: Option<String>,
+    /// Hash of the image, in hexadecimal.
+    image: String,
+    cores: u8,
+    model: &'static str,
+    ram: u64,
+    depth: usize,
+    wc_depth: usize,
+    args: String,
+    /// `null` for a replay.
+    seed: Option<u64>,
+    ended: How,
+    /// The code with which the guest exited.
+    exit_code: Option<u8>,
+    fault: Option<FaultReport>,
+    outcome: Option<String>,
+    /// Whether the program's stanza calls the outcome a hazard; `null` without outcome or stanza.
+    hazard: Option<bool>,
+    /// Whether the program's stanza lists the outcome for this model.
+    listed: Option<bool>,
+    steps: u64,
+    frames: u64,
+    /// Hash of all events, in hexadecimal.
+    trace_hash: String,
+    serial: String,
+    debug_console: String,
+    /// The command line that gives this run again.
+    replay: Option<String>,
+    /// The schedule, if it was recorded.
+    schedule: Option<String>,
+    /// What `--until` asked for and did not get.
+    #[serde(skip)]
+    missed: Option<String>,
+}
+
+/// What a report is made from, besides the run.
+pub(super) struct Asked<'a> {
+    /// What was run.
+    pub(super) target: &'a Target,
+    /// Its image.
+    pub(super) image: &'a Image,
+    /// The machine.
+    pub(super) settings: &'a Settings,
+    /// `None` for a replay.
+    pub(super) seed: Option<u64>,
+    /// The point of `--until`.
+    pub(super) point: Option<&'a Point>,
+    /// The command line that gives the run again.
+    pub(super) replay: Option<String>,
+}
+
+impl Report {
+    /// The report of `run`.
+    pub(super) fn new(run: &mut Run, asked: Asked) -> Report {
+        let Asked { target, image, settings, seed, point, replay } = asked;
+        let ended = how(run, point);
+        let fault = match run.stop() {
+            Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault.to_string())),
+            Some(Stop::Exited { .. } | Stop::AllHalted) | None => None,
+        };
+        let variant = target.variant(&settings.command_line);
+        let judgement = variant
+            .filter(|_| run.outcome().is_some())
+            .and_then(|variant| judge(variant, settings.model, run.outcome()));
+        Report {
+            program: match target {
+                Target::Program(program, _) => Some(program.name),
+                Target::Elf(_) | Target::Flat(_) => None,
+            },
+            variant: variant.map(|variant| variant.name),
+            file: target.file().map(|path| path.display().to_string()),
+            image: format!("{:016x}", image.hash()),
+            cores: settings.cores,
+            model: settings.model.name(),
+            ram: settings.ram_bytes,
+            depth: settings.depth,
+            wc_depth: settings.wc_depth,
+            args: settings.command_line.clone(),
+            seed,
+            ended,
+            exit_code: run.exit_code(),
+            fault,
+            outcome: run.outcome().map(str::to_owned),
+            hazard: judgement.map(|judgement| judgement == Judgement::Hazard),
+            listed: judgement.map(|judgement| judgement != Judgement::Unlisted),
+            steps: run.steps(),
+            frames: run.frames(),
+            trace_hash: format!("{:016x}", run.trace_hash()),
+            serial: run.serial(),
+            debug_console: run.debug_console(),
+            replay,
+            schedule: None,
+            missed: point.filter(|_| ended != How::Reached).map(ToString::to_string),
+        }
+    }
+
+    /// Adds the schedule.
+    pub(super) fn with_schedule(mut self, schedule: Option<String>) -> Report {
+        self.schedule = schedule;
+        self
+    }
+
+    /// The exit code of the process.
+    pub(super) fn exit_code(&self) -> u8 {
+        match (self.ended, self.exit_code) {
+            (How::Exited | How::AllHalted, code) => match (code.unwrap_or(0), &self.missed) {
+                (0, Some(_)) => 1,
+                (code, _) => code,
+            },
+            (How::Faulted, _) => 1,
+            (How::StepLimit, _) => 3,
+            (How::Reached | How::ScheduleEnd, _) => 0,
+        }
+    }
+
+    /// Whether the guest came to an end, or where it was wanted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missed.is_none() && !matches!(self.ended, How::Faulted | How::StepLimit)
+    }
+
+    /// Writes the summary to standard error.
+    pub(super) fn sum_up(&self) {
+        let coloured = colour::is_wanted(&std::io::stderr());
+        self.explain_end();
+        if let Some(outcome) = &self.outcome {
+            let (text, colour) = match (self.listed, self.hazard) {
+                (Some(false), _) => (format!("NOT LISTED by the program's stanza under {}", self.model), Colour::Bad),
+                (_, Some(true)) => (format!("a hazard, which {} allows", self.model), Colour::Bad),
+                (_, Some(false)) => ("as it should be".to_owned(), Colour::Good),
+                (_, None) => (String::new(), Colour::Faint),
+            };
+            let remark = if text.is_empty() { text } else { format!("  ({})", paint(&text, colour, coloured)) };
+            note(&format!("outcome  {outcome}{remark}"));
+        }
+        let seed = self.seed.map_or("replayed".to_owned(), |seed| format!("seed {seed}"));
+        let (steps, cores) = (grouped(self.steps), self.cores);
+        let plural = if cores == 1 { "" } else { "s" };
+        note(&format!(
+            "run      {steps} steps, {cores} core{plural}, {}, {seed}, trace {}",
+            self.model, self.trace_hash
+        ));
+        if let Some(replay) = &self.replay {
+            note(&format!("replay   {}", paint(replay, Colour::Faint, coloured)));
+        }
+    }
+
+    /// Writes to standard error how the run ended, and where it faulted.
+    pub(super) fn explain_end(&self) {
+        let text = match (self.ended, &self.fault) {
+            (How::Faulted, Some(fault)) => fault.to_string(),
+            (How::Exited, _) => format!("the guest exited with code {}", self.exit_code.unwrap_or(0)),
+            (How::AllHalted | How::Faulted, _) => "every core has halted, and nothing can wake them".to_owned(),
+            (How::Reached, _) => "stopped at the point of --until".to_owned(),
+            (How::StepLimit, _) => {
+                format!("given up after {} steps; raise --max-steps to go on", grouped(self.steps))
+            }
+            (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
+        };
+        note(&format!("ended    {text}"));
+        for place in self.fault.iter().flat_map(FaultReport::places) {
+            note(&format!("         {place}"));
+        }
+        if let Some(missed) = &self.missed {
+            note(&format!("         before {missed} of --until"));
+        }
+    }
+}
+
+fn how(run: &Run, point: Option<&Point>) -> How {
+    let is_reached = matches!(point, Some(Point::Steps(steps)) if run.steps() >= *steps);
+    match (run.ended(), run.stop()) {
+        (Ended::Interrupted, _) => How::Reached,
+        (_, Some(Stop::Exited { .. })) => How::Exited,
+        (_, Some(Stop::Faulted { .. })) => How::Faulted,
+        (_, Some(Stop::AllHalted)) => How::AllHalted,
+        (Ended::StepLimit, None) if is_reached => How::Reached,
+        (Ended::StepLimit | Ended::Stopped, None) => How::StepLimit,
+        (Ended::ScheduleEnd, None) => How::ScheduleEnd,
+    }
+}

@@ -1,0 +1,198 @@
+//! Code that changes while it runs: by its own core, by another core, by going back to a snapshot.
+
+use super::testbed::*;
+use fencepost::choice::Choice;
+use fencepost::core::CoreId;
+use fencepost::memory_model::MemoryModel;
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+/// `mov eax, 1`, whose operand is at `target` + 1.
+fn patchable(a: &mut CodeAssembler, target: &mut CodeLabel) -> Result<(), IcedError> {
+    a.set_label(target)?;
+    a.mov(eax, 1)
+}
+
+/// Patches the next instruction of the same block.
+fn patch_same_block(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let mut target = a.create_label();
+    a.lea(rbx, qword_ptr(target))?;
+    a.mov(byte_ptr(rbx + 1), 2)?;
+    patchable(a, &mut target)
+}
+
+/// Executes an instruction, patches it and executes it again, 40 times, each time adding what it loads to R8.
+fn patch_next_block(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    let (mut target, mut again) = (a.create_label(), a.create_label());
+    a.lea(rbx, qword_ptr(target))?;
+    a.xor(ecx, ecx)?;
+    a.set_label(&mut again)?;
+    a.jmp(target)?;
+    patchable(a, &mut target)?;
+    a.add(r8d, eax)?;
+    a.inc(ecx)?;
+    a.mov(byte_ptr(rbx + 1), cl)?;
+    a.cmp(ecx, 40)?;
+    a.jne(again)
+}
+
+/// Runs core 0 to its end in slices of `steps`.
+fn run_in_slices(model: MemoryModel, code: Code, steps: u64, drained: bool) -> Testbed {
+    let mut t = Testbed::new(model, &[code]);
+    while !t.core(0).halted {
+        t.apply(Choice::Run { core: CoreId(0), steps, drained });
+    }
+    t
+}
+
+#[test]
+fn a_core_sees_its_own_change_of_the_next_instruction() {
+    for model in MemoryModel::ALL {
+        for (steps, drained) in [(1, false), (1, true), (100, false), (100, true)] {
+            let mut t = run_in_slices(model, &patch_same_block, steps, drained);
+            assert_eq!(t.rax(0), 2, "under {model} in slices of {steps}, drained: {drained}");
+        }
+    }
+}
+
+#[test]
+fn a_core_sees_its_own_changes_of_a_block_it_has_executed() {
+    for model in MemoryModel::ALL {
+        for (steps, drained) in [(1, false), (1, true), (7, false), (29, true), (1000, false), (1000, true)] {
+            let mut t = run_in_slices(model, &patch_next_block, steps, drained);
+            let sum = 1 + (1..40).sum::<u64>();
+            assert_eq!(t.gpr(0, 8), sum, "under {model} in slices of {steps}, drained: {drained}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_class_of_instruction_is_noticed() {
+    // NOP, MFENCE's first bytes aside, becomes `mfence` after it has executed as a long NOP.
+    let code = |a: &mut CodeAssembler| {
+        let (mut target, mut again) = (a.create_label(), a.create_label());
+        a.lea(rbx, qword_ptr(target))?;
+        a.mov(ecx, 2)?;
+        a.set_label(&mut again)?;
+        a.mov(qword_ptr(X), rcx)?;
+        a.set_label(&mut target)?;
+        a.db(&[0x0f, 0x1f, 0xf0])?;
+        a.nop()?;
+        a.mov(byte_ptr(rbx + 1), 0xae)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let mut t = Testbed::new(TSO, &[&code]);
+    t.steps(0, 4);
+    assert_eq!(t.pending(0).len(), 1, "a NOP drains nothing");
+    t.steps(0, 5);
+    assert!(t.pending(0).len() > 1);
+    t.step(0);
+    assert_eq!(t.pending(0), [], "it is MFENCE now");
+}
+
+/// Where the loop stands that is patched: the image's data is executable.
+const LOOP: u64 = DATA;
+
+/// Core `spinner` executes `mov eax, 1` over and over; the other one is about to patch the 1 into a 2.
+fn patcher_and_spinner(model: MemoryModel, spinner: u8) -> Testbed {
+    let patch = |a: &mut CodeAssembler| a.mov(byte_ptr(LOOP + 1), 2);
+    let spin = |a: &mut CodeAssembler| {
+        a.mov(ecx, LOOP as u32)?;
+        a.jmp(rcx)
+    };
+    let programs: [Code; 2] = if spinner == 1 { [&patch, &spin] } else { [&spin, &patch] };
+    // MOV EAX, 1; JMP back.
+    Testbed::with_data(model, &programs, &[0xb8, 1, 0, 0, 0, 0xeb, 0xf9])
+}
+
+#[test]
+fn a_core_sees_anothers_change_of_its_code_once_it_has_drained() {
+    for model in MemoryModel::ALL {
+        for spinner in [0, 1] {
+            for (steps, drained) in [(10, false), (100, true)] {
+                let patcher = 1 - spinner;
+                let spin = Choice::Run { core: CoreId(spinner), steps, drained };
+                let mut t = patcher_and_spinner(model, spinner);
+                t.apply(spin);
+                assert_eq!(t.rax(spinner), 1);
+                t.step(patcher);
+                t.apply(spin);
+                assert_eq!(t.rax(spinner), if model == SC { 2 } else { 1 }, "under {model}, before the drain");
+                t.drain_all(patcher);
+                t.apply(spin);
+                assert_eq!(t.rax(spinner), 2, "under {model}, after the drain");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_core_that_patches_in_a_long_drained_run_is_seen_by_the_others() {
+    let patch = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ecx, 50)?;
+        a.set_label(&mut again)?;
+        a.mov(byte_ptr(LOOP + 1), cl)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let spin = |a: &mut CodeAssembler| {
+        a.mov(ecx, LOOP as u32)?;
+        a.jmp(rcx)
+    };
+    let mut t = Testbed::with_data(TSO, &[&patch, &spin], &[0xb8, 99, 0, 0, 0, 0xeb, 0xf9]);
+    for expected in [99, 1] {
+        for drained in [true, false] {
+            t.apply(Choice::Run { core: CoreId(1), steps: 100, drained });
+            assert_eq!(t.rax(1), expected);
+        }
+        if expected == 99 {
+            t.apply(Choice::Run { core: CoreId(0), steps: 1000, drained: true });
+        }
+    }
+}
+
+#[test]
+fn code_goes_back_with_a_snapshot() {
+    for (steps, drained) in [(10, false), (100, true)] {
+        let spin = Choice::Run { core: CoreId(1), steps, drained };
+        let mut t = patcher_and_spinner(TSO, 1);
+        t.apply(spin);
+        let before = t.machine.snapshot();
+        t.finish(0);
+        t.apply(spin);
+        assert_eq!(t.rax(1), 2);
+        let after = t.machine.snapshot();
+        t.machine.restore(&before);
+        t.apply(spin);
+        assert_eq!(t.rax(1), 1);
+        t.machine.restore(&after);
+        t.apply(spin);
+        assert_eq!(t.rax(1), 2);
+    }
+}
+
+#[test]
+fn a_store_to_code_that_is_taken_back_by_a_fault_leaves_the_code() {
+    // An 8-byte store whose second half faults would have patched the loop's last bytes: nothing of it is executed.
+    use super::page_tables::{MISSING, SECOND_FRAME, paged};
+    let code = MISSING - 7;
+    let setup = |a: &mut CodeAssembler| {
+        // MOV EAX, 1; JMP back, at the end of the page.
+        a.mov(dword_ptr(code), 0x0000_01b8)?;
+        a.mov(word_ptr(code + 4), 0xeb00u32 as i32)?;
+        a.mov(byte_ptr(code + 6), 0xf9u32)?;
+        a.mov(ecx, code as u32)?;
+        a.jmp(rcx)
+    };
+    let other = |a: &mut CodeAssembler| {
+        a.mov(rax, -1i64)?;
+        a.mov(qword_ptr(code + 1), rax)
+    };
+    let mut t = paged(SC, &[&setup, &other]);
+    t.steps(0, 20);
+    t.steps(1, 2);
+    t.fault();
+    assert_eq!(t.memory(SECOND_FRAME + 0xff8) >> 8, 0x00f9_eb00_0000_01b8);
+}

@@ -1,0 +1,243 @@
+//! Faults in the middle of an instruction: nothing of it is left, and everything before it is.
+
+use super::page_tables::*;
+use super::testbed::*;
+use fencepost::core::CoreId;
+use fencepost::memory_model::MemoryModel;
+use fencepost::trace::{Event, Fault};
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+const READ_MISSING: u32 = 0;
+const WRITE_MISSING: u32 = 2;
+const WRITE_PROTECTED: u32 = 3;
+
+fn page_fault(error_code: u32, address: u64) -> Fault {
+    Fault::Exception { vector: 14, error_code, address }
+}
+
+/// After `setup` has executed and a store to X is pending, `last` faults with `fault`: registers are as before it, the
+/// store has drained, and none of `untouched` has changed. Returns the machine.
+fn check_under(model: MemoryModel, setup: Code, last: Code, fault: Fault, untouched: &[u64]) -> Testbed {
+    let code = |a: &mut CodeAssembler| {
+        a.mov(rax, -1i64)?;
+        a.pcmpeqb(xmm0, xmm0)?;
+        setup(a)?;
+        a.mov(dword_ptr(X), 1)?;
+        last(a)
+    };
+    let mut t = paged(model, &[&code]);
+    while t.pending(0).last() != Some(&(X, 4, 1)) && t.byte(X) == 0 {
+        t.step(0);
+    }
+    let before = t.core(0).cpu.clone();
+    let clock = t.core(0).clock;
+    t.events();
+    t.steps(0, 1000);
+    assert_eq!(t.fault(), (before.linear_pc(), fault), "under {model}");
+    let mut after = t.core(0).cpu.clone();
+    assert_eq!(t.core(0).clock, clock, "a fault is not a step");
+    after.cr2 = before.cr2;
+    assert_eq!(after, before, "registers are as before, under {model}");
+    assert_eq!((t.memory(X), t.pending(0)), (1, vec![]));
+    for &address in untouched {
+        assert_eq!(t.memory(address), 0, "{address:#x} is untouched, under {model}");
+    }
+    let event = Event::Faulted { core: CoreId(0), pc: before.linear_pc(), fault };
+    assert!(t.events().contains(&event));
+    assert!(t.machine.choices().is_empty());
+    t
+}
+
+fn check(setup: Code, last: Code, fault: Fault, untouched: &[u64]) {
+    for model in MemoryModel::ALL {
+        check_under(model, setup, last, fault, untouched);
+    }
+}
+
+fn nothing(_: &mut CodeAssembler) -> Result<(), IcedError> {
+    Ok(())
+}
+
+const END: u64 = SECOND_FRAME + 0xff8;
+
+#[test]
+fn a_store_into_a_missing_page_leaves_nothing() {
+    check(&nothing, &|a| a.mov(qword_ptr(MISSING), rax), page_fault(WRITE_MISSING, MISSING), &[]);
+}
+
+#[test]
+fn a_store_across_into_a_missing_page_leaves_nothing() {
+    check(&nothing, &|a| a.mov(qword_ptr(MISSING - 5), rax), page_fault(WRITE_MISSING, MISSING), &[END]);
+}
+
+#[test]
+fn a_load_across_into_a_missing_page_leaves_nothing() {
+    check(&nothing, &|a| a.mov(rax, qword_ptr(MISSING - 5)), page_fault(READ_MISSING, MISSING), &[]);
+}
+
+#[test]
+fn a_16_byte_store_across_into_a_missing_page_leaves_nothing() {
+    for offset in [8, 3, 13] {
+        check(
+            &nothing,
+            &|a| a.movups(xmmword_ptr(MISSING - offset), xmm0),
+            page_fault(WRITE_MISSING, MISSING),
+            &[END, END - 8],
+        );
+    }
+}
+
+#[test]
+fn a_read_modify_write_of_a_read_only_page_leaves_nothing() {
+    for last in [
+        &|a: &mut CodeAssembler| a.add(qword_ptr(READ_ONLY), rax),
+        &|a: &mut CodeAssembler| a.lock().add(qword_ptr(READ_ONLY), rax),
+        &|a: &mut CodeAssembler| a.xchg(qword_ptr(READ_ONLY), rax),
+        &|a: &mut CodeAssembler| a.lock().xadd(qword_ptr(READ_ONLY), rax),
+    ] as [Code; 4]
+    {
+        check(&nothing, last, page_fault(WRITE_PROTECTED, READ_ONLY), &[READ_ONLY_FRAME]);
+    }
+}
+
+#[test]
+fn a_push_onto_a_bad_stack_leaves_the_stack_pointer() {
+    let bad_stack = |a: &mut CodeAssembler| a.mov(esp, MISSING as u32 + 0x1000);
+    let fault = page_fault(WRITE_MISSING, MISSING + 0xff8);
+    check(&bad_stack, &|a| a.push(rax), fault, &[]);
+    check(&bad_stack, &|a| a.push(qword_ptr(Y)), fault, &[]);
+    check(&bad_stack, &|a| a.pushfq(), fault, &[]);
+    check(&bad_stack, &|a| a.call(qword_ptr(Y)), fault, &[]);
+    check(&bad_stack, &|a| a.enter(16, 0), fault, &[]);
+}
+
+#[test]
+fn an_enter_whose_second_store_faults_leaves_nothing_of_its_first() {
+    let setup = |a: &mut CodeAssembler| {
+        a.mov(esp, READ_ONLY as u32 + 0x1008)?;
+        a.mov(ebp, Y as u32)
+    };
+    // The page above the read-only one is the alias of the first frame.
+    check(&setup, &|a| a.enter(16, 2), page_fault(WRITE_PROTECTED, READ_ONLY + 0xff8), &[FIRST_FRAME]);
+}
+
+#[test]
+fn a_pop_into_a_missing_page_leaves_the_stack_pointer() {
+    check(&nothing, &|a| a.pop(qword_ptr(MISSING)), page_fault(WRITE_MISSING, MISSING), &[]);
+}
+
+#[test]
+fn an_fxsave_across_into_a_missing_page_leaves_nothing() {
+    check(
+        &nothing,
+        &|a| a.fxsave(byte_ptr(MISSING - 0x100)),
+        page_fault(WRITE_MISSING, MISSING),
+        &[SECOND_FRAME + 0xf00, SECOND_FRAME + 0xf18, END],
+    );
+}
+
+#[test]
+fn a_repeated_copy_keeps_the_rounds_before_its_fault() {
+    for model in MemoryModel::ALL {
+        let code = |a: &mut CodeAssembler| {
+            a.mov(qword_ptr(Y), -1)?;
+            a.mov(esi, Y as u32)?;
+            a.mov(edi, MISSING as u32 - 3)?;
+            a.mov(ecx, 8)?;
+            a.rep().movsb()
+        };
+        let mut t = paged(model, &[&code]);
+        t.steps(0, 4);
+        let pc = t.pc(0);
+        t.run(0);
+        assert_eq!(t.fault(), (pc, page_fault(WRITE_MISSING, MISSING)), "under {model}");
+        assert_eq!(t.memory(END), 0xffff_ff00_0000_0000, "under {model}");
+        assert_eq!((t.gpr(0, 1), t.gpr(0, 6), t.gpr(0, 7)), (5, Y + 3, MISSING));
+    }
+}
+
+#[test]
+fn a_fault_at_the_end_of_a_long_run_is_the_same() {
+    let code = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ecx, 100)?;
+        a.set_label(&mut again)?;
+        a.add(qword_ptr(X), 1)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        a.mov(qword_ptr(MISSING - 5), rax)
+    };
+    for drained in [true, false] {
+        let mut t = paged(TSO, &[&code]);
+        t.apply(fencepost::choice::Choice::Run { core: CoreId(0), steps: 1000, drained });
+        assert_eq!(t.fault().1, page_fault(WRITE_MISSING, MISSING));
+        assert_eq!((t.memory(X), t.memory(END), t.core(0).cpu.cr2), (100, 0, MISSING));
+    }
+}
+
+#[test]
+fn an_instruction_that_faults_after_its_first_access_takes_back_what_is_still_its_own() {
+    let code = |a: &mut CodeAssembler| {
+        a.pcmpeqb(xmm0, xmm0)?;
+        a.movups(xmmword_ptr(MISSING - 8), xmm0)
+    };
+    let mut t = paged(TSO, &[&code]);
+    t.step(0);
+    t.access(0);
+    t.step(0);
+    assert_eq!(t.fault().1, page_fault(WRITE_MISSING, MISSING));
+    assert_eq!(t.memory(END), 0);
+}
+
+#[test]
+fn the_faults_of_a_guest_say_what_it_did() {
+    let exception = |vector, error_code| Fault::Exception { vector, error_code, address: 0 };
+    let cases: [(Code, Fault); 9] = [
+        (&|a| a.ud2(), exception(6, 0)),
+        (&|a| a.div(cl), exception(0, 0)),
+        (&|a| a.int3(), exception(3, 0)),
+        (&|a| a.int(0x80), exception(0x80, 0)),
+        (&|a| a.mov(rax, qword_ptr(rax)), exception(13, 0)),
+        (&|a| a.movaps(xmmword_ptr(Y + 1), xmm0), exception(13, 0)),
+        (&|a| a.jmp(qword_ptr(Y)), page_fault(0, 0)),
+        (&|a| a.mov(ds, ax), exception(13, 0xfff8)),
+        (&|a| a.db(&[0xf0, 0x90]), exception(6, 0)),
+    ];
+    for (index, (last, fault)) in cases.into_iter().enumerate().filter(|&(index, _)| index != 6) {
+        let setup = |a: &mut CodeAssembler| {
+            a.mov(rax, 0x8000_0000_0000_fffbu64)?;
+            a.xor(ecx, ecx)
+        };
+        println!("case {index}");
+        check(&setup, last, fault, &[]);
+    }
+}
+
+#[test]
+fn fetching_from_a_missing_page_or_from_no_memory_is_a_fault() {
+    let jump = |to: u64| {
+        move |a: &mut CodeAssembler| {
+            a.mov(eax, to as u32)?;
+            a.jmp(rax)
+        }
+    };
+    let mut t = paged(TSO, &[&jump(MISSING)]);
+    t.run(0);
+    assert_eq!(t.fault(), (MISSING, page_fault(0x10, MISSING)));
+    let mut t = paged(TSO, &[&jump(NOWHERE)]);
+    t.run(0);
+    assert_eq!(t.fault(), (NOWHERE, Fault::NothingToFetch));
+    // Under the boot page tables plain RAM is not executable.
+    let mut t = Testbed::new(TSO, &[&jump(X)]);
+    t.run(0);
+    assert_eq!(t.fault(), (X, page_fault(0x11, X)));
+}
+
+#[test]
+fn the_other_cores_buffers_drain_when_one_core_faults() {
+    let mut t = Testbed::new(TSO, &[&|a| a.ud2(), &|a| a.mov(qword_ptr(X), 1)]);
+    t.step(1);
+    t.step(0);
+    assert_eq!((t.memory(X), t.pending(1)), (1, vec![]));
+}

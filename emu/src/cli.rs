@@ -44,21 +44,25 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Where do I begin?
-  fencepost list                              the programs that come with Fencepost
-  fencepost list store-buffering              what one of them shows, and what may come out
-  fencepost run store-buffering --runs 100    what comes out of a hundred runs, each outcome with a line that replays it
+  fencepost list                    the programs that come with Fencepost
+  fencepost list torn-frame         what one of them shows, and what may come out
+  fencepost run torn-frame          runs it once, with the variant `broken`
 
 What does a missing fence look like?
-  fencepost run torn-frame/broken --runs 100  finds a seed whose picture is torn
-  fencepost run torn-frame/broken --seed 13 --show --screenshot torn.png
-  fencepost run torn-frame/sfence --seed 13 --show
+  fencepost run torn-frame/broken --runs 100
+      counts what comes out of 100 seeds; each line ends with the command that
+      replays one of them: paste it and add --show, or --screenshot torn.png
+  fencepost run torn-frame/sfence --runs 100
+      the same with the fence
 
 How do I run my own program?
-  fencepost run ./kernel.elf --cores 4        any static x86 or x86-64 ELF executable; programs/BOOT.md is the contract
-  In .cargo/config.toml:  [target.x86_64-unknown-none]  runner = \"fencepost run\"   and then `cargo run`
+  fencepost run ./kernel.elf --cores 4
+      any static x86 or x86-64 ELF executable; programs/BOOT.md is the contract
+  runner = \"fencepost run\"
+      in .cargo/config.toml makes `cargo run` do it: see `fencepost run --help`
 
-Every verb has examples of its own: `fencepost run --help`.
-Exit codes: `run` has the guest's, see there; otherwise 0 all is well, 1 a check failed, 2 bad use or bad input.";
+Exit codes: of `run`, see there; else 0 all is well, 1 a check failed,
+2 bad use or bad input.";
 
 #[derive(Subcommand)]
 enum Verb {

@@ -12,22 +12,26 @@
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
-use crate::machine::{Machine, State};
+use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 
-/// The longest slice of the default policy, in steps.
-///
-/// Long slices make throughput and short ones make interleavings; lengths are drawn so that every magnitude is as likely.
-const LONGEST_SLICE: u64 = 1 << 16;
+/// The longest slice of the default policy, in steps. Long slices make throughput.
+const LONGEST_SLICE: u64 = 1 << 18;
+
+/// The longest of the short slices, in steps. Short slices make interleavings: every other slice is one.
+const LONGEST_SHORT_SLICE: u64 = 1 << 6;
 
 /// The longest tail, in steps: about as many instructions as hold a buffer's worth of stores.
 const LONGEST_TAIL: u64 = 48;
 
+/// One slice in this many goes on through PAUSE, as a core does that nobody takes the processor from.
+const SPINS_ON: u64 = 64;
+
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Slices {
-    /// From 1 to 65,536 steps, every magnitude equally likely.
+    /// Every other slice from 1 to 127 steps, the rest from 1 to half a million, every magnitude equally likely.
     #[default]
     AnyMagnitude,
     /// From 1 to twice this number of steps, less one.
@@ -66,7 +70,8 @@ impl Policy {
     fn slice_length(&mut self) -> u64 {
         match self.slices {
             Slices::AnyMagnitude => {
-                let magnitude = self.below(u64::from(LONGEST_SLICE.ilog2()) + 1);
+                let longest = if self.one_in(2) { LONGEST_SHORT_SLICE } else { LONGEST_SLICE };
+                let magnitude = self.below(u64::from(longest.ilog2()) + 1);
                 (1 << magnitude) + self.below(1 << magnitude)
             }
             Slices::Around(mean) => 1 + self.below(2 * mean - 1),
@@ -192,7 +197,7 @@ impl Runner {
                 };
                 let taken = self.machine.apply(part).map_err(|problem| diverged(problem.to_string()))?;
                 self.steps += taken;
-                self.record(with_steps(part, taken.max(1)));
+                self.record(with_steps(part, self.steps_to_record(taken).max(1)));
                 if watch(&mut self.machine) {
                     return Ok(Ended::Interrupted);
                 }
@@ -222,7 +227,7 @@ impl Runner {
         let core = self.policy.pick(&running);
         let length = self.policy.slice_length().min(budget);
         let tail = self.tail_of(length);
-        let gives_way = !self.policy.one_in(4);
+        let gives_way = !self.policy.one_in(SPINS_ON);
         let body = length - tail;
         let mut spins = false;
         if body > 0 {
@@ -255,10 +260,16 @@ impl Runner {
             self.machine.apply(Choice::Run { core, steps, drained }).unwrap_or(0)
         };
         self.steps += taken;
-        if taken > 0 || drained {
-            self.record(Choice::Run { core, steps: taken.max(1), drained });
+        let steps = self.steps_to_record(taken);
+        if steps > 0 || drained {
+            self.record(Choice::Run { core, steps: steps.max(1), drained });
         }
         taken
+    }
+
+    /// How many steps to record of a run that took `taken`: an instruction that faults takes none, and a replay must try it.
+    fn steps_to_record(&self, taken: u64) -> u64 {
+        taken + u64::from(matches!(self.machine.stop(), Some(Stop::Faulted { .. })))
     }
 
     /// Between slices: the core that ran drains nothing, something or everything; others now and then something.

@@ -21,5 +21,7 @@ fn with_our_options(mut formatter: NasmFormatter) -> NasmFormatter {
     options.set_hex_suffix("");
     options.set_uppercase_hex(false);
     options.set_space_after_operand_separator(true);
+    options.set_branch_leading_zeros(false);
+    options.set_show_branch_size(false);
     formatter
 }

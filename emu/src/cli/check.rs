@@ -31,8 +31,8 @@ Examples:
   fencepost check dekker publish/sfence  some of it
   fencepost check torn-frame --model tso --json
 
-Exit codes: 0 every promise was kept, 1 one was broken (the table has the seed and the line that replays it),
-2 bad use.")]
+Exit codes: 0 every promise was kept, 1 one was broken (the table has the seed
+and the line that replays it), 2 bad use.")]
 pub(super) struct Check {
     /// Programs, with or without a variant after a / [default: all]
     #[arg(value_name = "NAME[/VARIANT]")]

@@ -49,12 +49,14 @@ fn after_long_help() -> String {
 }
 
 const EXAMPLES: &str = "\
-Without --symbol, --from, --to or --all: the functions with code from the program's own source, not its libraries'.
+Without --symbol, --from, --to or --all you get the functions that have code
+from the program's own source, and not its libraries'.
 
-The mark before an instruction says what it is to the memory model:
-  load, store   memory is read or written (the stack's top is left out: no other core looks there)
+The word before an instruction says what it is to the memory model:
+  load, store   memory is read or written; what is addressed by the stack
+                pointer is left out, since no other core looks there
   load+store    both, and another core can step between them
-  LOCK          one indivisible step, and the store buffer drains first
+  LOCK          one indivisible step; the store buffer drains first
   mfence        the store buffer drains first
   sfence        stores before it become visible before stores after it
   lfence        nothing
@@ -245,7 +247,13 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(listing: &'a Listing<'a>) -> Printer<'a> {
-        let names = listing.symbols.all().iter().map(|symbol| (symbol.address, symbol.name.clone())).collect();
+        // A symbol outside the image is a constant, and any number might be meant by its value.
+        let segments = listing.image.segments();
+        let is_inside = |symbol: &&Symbol| {
+            segments.iter().any(|segment| (segment.address..segment.address + segment.size).contains(&symbol.address))
+        };
+        let symbols = listing.symbols.all().iter().filter(is_inside);
+        let names = symbols.map(|symbol| (symbol.address, symbol.name.clone())).collect();
         Printer {
             listing,
             formatter: assembly::formatter_with(Box::new(Names(names))),
@@ -281,7 +289,9 @@ impl<'a> Printer<'a> {
         }
         let lines = self.sources.entry(file.clone()).or_insert_with(|| read_lines(&file));
         let code = (line as usize).checked_sub(1).and_then(|index| lines.get(index)).map_or("", |line| line.trim());
-        let text = format!("; {file}:{line}  {code}");
+        // Rust's own sources are named by the compiler's commit, which says nothing to a reader.
+        let name = file.find("/library/").filter(|_| file.starts_with("/rustc/")).map_or(&*file, |at| &file[at + 1..]);
+        let text = format!("; {name}:{line}  {code}");
         self.place = Some((file, line));
         paint(text.trim_end(), Colour::Faint, self.coloured) + "\n"
     }

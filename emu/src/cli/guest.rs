@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// How a name is told from a file, for the verbs' help.
 pub(super) const RULE: &str = "\
-What is meant by NAME|FILE?
-  It is a file if it looks like a path (it begins with / or . or ends in .elf, .bin, .o, .out or .img), with --flat,
-  or if it contains a / and there is such a file. Otherwise it is a program of Fencepost's own if there is one of that
-  name, with or without a variant after a /, and else a file. A file called `hello` is therefore `./hello`.";
+What is a name and what a file?
+  A file is what begins with / or . or ends in .elf, .bin, .o, .out or .img,
+  what --flat is said of, and what contains a / and is there.
+  Anything else is a program of Fencepost's own if there is one of that name
+  (with or without a variant after a /), and else a file.
+  A file called `hello` is therefore `./hello`.";
 
 /// Endings that say that a file is meant.
 const FILE_ENDINGS: [&str; 5] = ["elf", "bin", "o", "out", "img"];

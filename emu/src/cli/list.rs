@@ -13,18 +13,21 @@ use fencepost::testbench::Testbench;
 use serde::Serialize;
 use serde_json::json;
 
+/// The longest line of running text, in characters.
+const LINE: usize = 80;
+
 /// List the programs that come with Fencepost, or say what one of them shows
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
   fencepost list                           one line for each program
-  fencepost list store-buffering           what it shows, its variants, and what may come out under each model
+  fencepost list store-buffering           what it shows, and what may come out
   fencepost list store-buffering/mfence    the same for one variant
   fencepost list --json                    everything
 
-In the tables `-` means never, `may` that it may come out, `HAZARD` that it may and is the bug the program is about.
-The models are sc (sequential consistency), tso (what x86 processors do) and pso (weaker than x86, for contrast).
-Run a program with `fencepost run NAME`.")]
+In the tables `-` is never, `may` is sometimes, and `HAZARD` is sometimes and the
+bug that the program is about. The models are sc (sequential consistency), tso
+(what x86 processors do) and pso (weaker than x86, for contrast).")]
 pub(super) struct List {
     /// A program, with or without a variant after a /
     #[arg(value_name = "NAME[/VARIANT]")]
@@ -75,7 +78,7 @@ fn one_line_each() -> String {
 fn about(program: &'static Program, variants: &[&'static Variant]) -> String {
     let Program { name, summary, shows, cores, source, .. } = program;
     let plural = if *cores == 1 { "" } else { "s" };
-    let mut text = format!("{name}: {summary}\n{cores} core{plural}, {source}\n\n{}\n", shows.trim());
+    let mut text = format!("{name}: {summary}\n{cores} core{plural}, {source}\n\n{}\n", wrapped(shows));
     for variant in variants {
         text += &format!("\n{name}/{}: {}\n", variant.name, variant.shows);
         text += &outcomes(variant);
@@ -83,6 +86,25 @@ fn about(program: &'static Program, variants: &[&'static Variant]) -> String {
     let target = Target::Program(program, variants.first().copied());
     let words = target.words(variants.first().map_or("", |variant| variant.name));
     text + &format!("\nRun it: fencepost run {words} --runs 100\n")
+}
+
+/// `paragraphs` with lines of a comfortable length.
+fn wrapped(paragraphs: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for paragraph in paragraphs.lines() {
+        let mut line = String::new();
+        for word in paragraph.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > LINE {
+                lines.push(std::mem::take(&mut line));
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line += word;
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
 }
 
 /// A table with a row for each outcome and a column for each model.

@@ -56,7 +56,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule")]
     seed: Option<u64>,
 
-    /// How many steps a core takes in a row, on average [default: from 1 to 65536, any magnitude]
+    /// How many steps a core takes in a row, on average [default: few and many in turn]
     #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule",
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_SLICE))]
     slice: Option<u64>,
@@ -115,9 +115,10 @@ fn after_long_help() -> String {
 
 const EXAMPLES: &str = "\
 Examples:
-  fencepost run hello                                 the smallest program
-  fencepost run store-buffering/broken --seed 3       one interleaving of two cores
-  fencepost run store-buffering/broken --runs 200     which outcomes there are, and a seed for each
+  fencepost run hello                            the smallest program
+  fencepost run store-buffering/broken --seed 3  one interleaving of two cores
+  fencepost run store-buffering/broken --runs 200
+                                    which outcomes there are, a seed for each
   fencepost run message-passing --model tso,pso --runs 200
   fencepost run torn-frame/broken --show --screenshot torn.png
   fencepost run dekker/broken --seed 7 --record run.txt
@@ -125,21 +126,24 @@ Examples:
   fencepost run ./kernel.elf --cores 4 --ram 64M -- verbose
   fencepost run ./kernel.elf --until serial:ready --show
 
-As a cargo runner (.cargo/config.toml of your crate):
+As a cargo runner, in .cargo/config.toml of your crate:
   [target.x86_64-unknown-none]
   runner = \"fencepost run\"
-  Then `cargo run -- WORDS` gives WORDS to the guest, and options among them to Fencepost: `cargo run -- --seed 3`.
-  Words for the guest that begin with - follow a second --.
+  Then `cargo run -- WORDS` gives WORDS to the guest, but options among them to
+  Fencepost, as in `cargo run -- --seed 3`. Words for the guest that begin
+  with - follow a second --.
 
-Exit codes of one run: the code the guest wrote to its debug exit. If it did not exit:
-  0  every core has halted, the point of --until was reached, or the schedule ended
+Exit codes of one run: the code that the guest wrote to its debug exit, or
+  0  every core has halted, the point of --until was reached, or the schedule
+     ended
   1  a core faulted, or the guest ended with 0 before the point of --until
   2  bad use or bad input; nothing has been written
   3  --max-steps was reached
 Exit codes of --runs:
-  0  every outcome is listed for its model by the program's stanza; hazards are, they are what a broken variant shows
+  0  the program's stanza lists every outcome for its model (hazards are listed:
+     they are what a broken variant shows)
   1  an outcome is not listed, a core faulted, or --max-steps was reached
-     (a file has no stanza: only faults and the limit count)";
+  A file has no stanza: only faults and the bound count.";
 
 impl Run {
     /// Runs.

@@ -4,6 +4,7 @@ use crate::cli::assembly;
 use fencepost::core::CoreId;
 use fencepost::loader::{Image, Symbols};
 use fencepost::testbench::Run;
+use fencepost::trace::Fault;
 use serde::Serialize;
 
 /// A fault, for people.
@@ -24,14 +25,14 @@ pub(super) struct FaultReport {
 }
 
 impl FaultReport {
-    /// The fault that `core` raised at `pc`.
-    pub(super) fn new(run: &mut Run, image: &Image, core: CoreId, pc: u64, fault: String) -> FaultReport {
+    /// What `core` did at `pc`.
+    pub(super) fn new(run: &mut Run, image: &Image, core: CoreId, pc: u64, fault: Fault) -> FaultReport {
         let symbols = image.symbols();
-        let instruction = run.machine().instruction_at(core, pc);
+        let instruction = run.machine().instruction_at(core, pc).filter(|_| !is_fetch(fault));
         FaultReport {
             core: core.0,
             pc: format!("{pc:#x}"),
-            fault,
+            fault: fault.to_string(),
             function: function(&symbols, pc),
             source: source(&symbols, pc),
             instruction: instruction.map(|instruction| assembly::text(&instruction)),
@@ -46,6 +47,16 @@ impl FaultReport {
             (None, None) => None,
         };
         place.into_iter().chain(self.instruction.clone()).collect()
+    }
+}
+
+/// Whether it is the instruction itself that could not be had: what lies there is then no instruction.
+fn is_fetch(fault: Fault) -> bool {
+    const INSTRUCTION_FETCH: u32 = 1 << 4;
+    match fault {
+        Fault::Exception { vector, error_code, .. } => vector == 14 && error_code & INSTRUCTION_FETCH != 0,
+        Fault::NothingToFetch => true,
+        Fault::Unsupported { .. } => false,
     }
 }
 

@@ -93,7 +93,7 @@ impl Report {
         let Asked { target, image, settings, seed, point, replay } = asked;
         let ended = how(run, point);
         let fault = match run.stop() {
-            Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault.to_string())),
+            Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
             Some(Stop::Exited { .. } | Stop::AllHalted) | None => None,
         };
         let variant = target.variant(&settings.command_line);

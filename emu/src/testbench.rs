@@ -11,9 +11,11 @@
 //! ```
 
 mod output;
+mod series;
 mod until;
 
 pub use output::Output;
+pub use series::Series;
 pub use until::Until;
 
 use crate::boot::BootError;
@@ -212,9 +214,27 @@ impl Testbench {
     pub fn run_interruptible(
         self,
         until: Until,
+        watch: impl FnMut(&Line) -> ControlFlow<()>,
+    ) -> Result<Run, BenchError> {
+        let machine = self.machine()?;
+        self.drive(machine, until, watch)
+    }
+
+    /// The machine, about to start.
+    ///
+    /// # Errors
+    /// The image does not fit the settings.
+    pub fn machine(&self) -> Result<Machine, BenchError> {
+        Ok(Machine::new(&self.image, self.settings.clone())?)
+    }
+
+    /// Runs `machine`, which is about to start, until `until`.
+    fn drive(
+        self,
+        mut machine: Machine,
+        until: Until,
         mut watch: impl FnMut(&Line) -> ControlFlow<()>,
     ) -> Result<Run, BenchError> {
-        let mut machine = Machine::new(&self.image, self.settings)?;
         machine.set_details(self.details);
         machine.set_break(until.break_condition());
         let mut runner = Runner::new(machine, Policy::new(self.seed, self.slices));

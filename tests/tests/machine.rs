@@ -9,15 +9,12 @@ mod machine {
     mod atomicity;
     mod code_changes;
     mod decode_table;
-    //mod devices;
     mod drain_order;
     mod draining;
-    //mod fast_engine;
+    mod fast_engine;
     mod faults;
     mod forwarding;
     mod pages;
-    //mod possible_choices;
-    //mod schedules;
-    //mod snapshots;
+    mod schedules;
     mod strings;
 }

@@ -8,7 +8,7 @@ use fencepost::machine::Stop;
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::Variant;
 use fencepost::runner::Ended;
-use fencepost::testbench::{Run, Testbench};
+use fencepost::testbench::{Run, Series, Testbench};
 use indicatif::ProgressBar;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -154,16 +154,26 @@ pub(super) fn tally_until(
     is_wrong: impl Fn(&Ending) -> bool + Sync,
 ) -> Result<Tally, Failure> {
     let first_wrong = AtomicU64::new(u64::MAX);
-    let count = |tally: Tally, seed: u64| {
+    let run = |series: &mut Series, seed: u64| {
         bar.inc(1);
         if seed > first_wrong.load(Ordering::Relaxed) {
-            return Ok(tally);
+            return Ok(None);
         }
-        let ending = Ending::of(&bench.clone().unrecorded().seed(seed).run()?);
+        let run = series.run(seed)?;
+        let ending = Ending::of(&run);
+        series.take_back(run);
         if is_wrong(&ending) {
             first_wrong.fetch_min(seed, Ordering::Relaxed);
         }
-        Ok(tally.add(ending, Seen { count: 1, first_seed: seed }))
+        Ok(Some((ending, seed)))
     };
-    seeds.into_par_iter().try_fold(Tally::default, count).try_reduce(Tally::default, |one, other| Ok(one.merge(other)))
+    let count = |tally: Tally, counted: Result<Option<(Ending, u64)>, Failure>| match counted? {
+        Some((ending, first_seed)) => Ok(tally.add(ending, Seen { count: 1, first_seed })),
+        None => Ok(tally),
+    };
+    seeds
+        .into_par_iter()
+        .map_init(|| Series::new(bench.clone().unrecorded()), run)
+        .try_fold(Tally::default, count)
+        .try_reduce(Tally::default, |one, other| Ok(one.merge(other)))
 }

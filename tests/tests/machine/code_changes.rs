@@ -49,7 +49,6 @@ fn run_in_slices(model: MemoryModel, code: Code, steps: u64, drained: bool) -> T
 fn a_core_sees_its_own_change_of_the_next_instruction() {
     for model in MemoryModel::ALL {
         for (steps, drained) in [(1, false), (1, true), (100, false), (100, true)] {
-            eprintln!("{model} {steps} {drained}");
             let mut t = run_in_slices(model, &patch_same_block, steps, drained);
             assert_eq!(t.rax(0), 2, "under {model} in slices of {steps}, drained: {drained}");
         }

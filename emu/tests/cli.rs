@@ -1,0 +1,12 @@
+//! The `fencepost` command, through the built binary.
+
+mod cli {
+    mod bad_input;
+    mod elf;
+    mod fencepost;
+    mod listings;
+    mod many_runs;
+    mod one_run;
+    mod outputs;
+    mod replay;
+}

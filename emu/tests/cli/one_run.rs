@@ -1,0 +1,119 @@
+//! What one run says and exits with.
+
+use super::elf::{ECHO, EXIT_42, Elf, FAULT, FLOOD, HALT, LOOP};
+use super::fencepost::{Folder, Said};
+use std::io::Read;
+use std::process::Stdio;
+
+fn run(code: &[u8], options: &str) -> Said {
+    Folder::new().with("guest.elf", &Elf::default().file(code)).run(&format!("run guest.elf {options}"))
+}
+
+#[test]
+fn the_exit_code_is_the_guests() {
+    let said = run(EXIT_42, "").exits_with(42);
+    assert!(said.stderr.contains("exited with code 42"), "{said:?}");
+}
+
+#[test]
+fn a_fault_is_1_and_names_its_instruction() {
+    let said = run(FAULT, "").exits_with(1);
+    assert!(said.stderr.contains("#UD") && said.stderr.contains("0x100001") && said.stderr.contains("ud2"), "{said:?}");
+}
+
+#[test]
+fn a_machine_that_has_halted_is_0_and_the_limit_is_3() {
+    assert!(run(HALT, "").exits_with(0).stderr.contains("every core has halted"));
+    assert!(run(LOOP, "--max-steps 1000").exits_with(3).stderr.contains("--max-steps"));
+}
+
+#[test]
+fn words_after_the_file_are_the_guests_command_line() {
+    assert_eq!(run(ECHO, "--cores 1 --serial one two").exits_with(0).stdout, "one two");
+    assert_eq!(run(ECHO, "--cores 1 --serial -- --one -2").exits_with(0).stdout, "--one -2");
+    assert_eq!(run(ECHO, "--cores 1 --serial --args=-x").exits_with(0).stdout, "-x");
+}
+
+#[test]
+fn a_flat_binary_is_raw_code() {
+    let folder = Folder::new().with("code", EXIT_42);
+    folder.run("run code --flat").exits_with(42);
+}
+
+#[test]
+fn a_programs_variant_can_be_said_in_three_ways() {
+    let folder = Folder::new();
+    let hash = |words: &str| folder.run(&format!("run iriw{words} --json")).json()["trace_hash"].clone();
+    assert_eq!(hash("/plain"), hash(" --variant plain"));
+    assert_eq!(hash("/plain"), hash(" plain"));
+}
+
+#[test]
+fn serial_is_the_serial_output_and_nothing_else() {
+    let said = Folder::new().run("run hello --serial").exits_with(0);
+    assert_eq!(said.stdout, "Hello from core 0 of 2.\nHello from core 1 of 2.\nEverybody has greeted.\n");
+    assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn the_summary_has_outcome_and_replay() {
+    let said = Folder::new().run("run hello --seed 3 --cores 3").exits_with(0);
+    assert!(said.stderr.contains("outcome  hello  (as it should be)"), "{said:?}");
+    assert!(said.stderr.contains("fencepost run hello/plain --model tso --cores 3 --seed 3\n"), "{said:?}");
+}
+
+#[test]
+fn json_is_one_report() {
+    let report = Folder::new().run("run hello --seed 7 --model pso --json").exits_with(0).json();
+    for (field, value) in [
+        ("program", "hello".into()),
+        ("variant", "plain".into()),
+        ("model", "pso".into()),
+        ("seed", 7.into()),
+        ("cores", 2.into()),
+        ("ended", "exited".into()),
+        ("exit_code", 0.into()),
+        ("outcome", "hello".into()),
+        ("hazard", false.into()),
+        ("listed", true.into()),
+        ("frames", 0.into()),
+        ("schedule", serde_json::Value::Null),
+    ] {
+        assert_eq!(report[field], value, "{field}");
+    }
+    assert!(report["serial"].as_str().is_some_and(|serial| serial.starts_with("Hello from core 0")));
+    assert_eq!(report["trace_hash"].as_str().map(str::len), Some(16));
+}
+
+#[test]
+fn a_run_can_stop_at_a_point() {
+    let folder = Folder::new();
+    let ended = |arguments: &str, code| folder.run(arguments).exits_with(code).json()["ended"].clone();
+    assert_eq!(ended("run torn-frame/sfence --until frame:3 --json", 0), "reached");
+    assert_eq!(ended("run torn-frame/sfence --until steps:100 --json", 0), "reached");
+    assert_eq!(ended("run hello --until serial:1 --json", 0), "reached");
+    assert_eq!(folder.run("run torn-frame/sfence --until frame:3 --json").json()["frames"], 3);
+    // The point does not come.
+    assert_eq!(ended("run hello --until serial:nothing-of-the-kind --json", 1), "exited");
+    assert_eq!(ended("run hello --until steps:100 --max-steps 50 --json", 3), "step-limit");
+}
+
+#[test]
+fn output_comes_while_the_guest_runs_and_may_lose_its_reader() {
+    let folder = Folder::new().with("guest.elf", &Elf::default().file(FLOOD));
+    let mut command = folder.command(&["run", "guest.elf", "--max-steps", "18446744073709551615"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command can be started");
+    let mut first = [0; 5];
+    child.stdout.take().expect("it is piped").read_exact(&mut first).expect("output comes");
+    assert_eq!(&first, b"xxxxx");
+    let said = Said::from(child.wait_with_output().expect("the command ends"));
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn the_debug_console_is_shown_except_for_outcomes() {
+    // mov al, 'o'; out 0xe9, al; mov al, 10; out 0xe9, al; out 0xf4, al
+    let said = run(b"\xb0\x6f\xe6\xe9\xb0\x0a\xe6\xe9\xe6\xf4", "--cores 1").exits_with(10);
+    assert!(said.stderr.starts_with("o\n"), "{said:?}");
+    assert!(!Folder::new().run("run hello").stderr.contains("outcome: "));
+}

@@ -1,0 +1,77 @@
+//! Recording a run and replaying it.
+
+use super::elf::{Elf, LOOP};
+use super::fencepost::Folder;
+
+#[test]
+fn a_recorded_run_replays_to_the_same_trace() {
+    let folder = Folder::new();
+    for program in ["store-buffering/broken", "torn-frame/xchg", "hello"] {
+        let recorded =
+            folder.run(&format!("run {program} --seed 5 --model pso --record run.txt --json")).exits_with(0).json();
+        let replayed = folder.run(&format!("run {program} --schedule run.txt --json")).exits_with(0).json();
+        for field in ["trace_hash", "outcome", "serial", "steps", "exit_code", "model", "image"] {
+            assert_eq!(recorded[field], replayed[field], "{program}: {field}");
+        }
+        assert_eq!(replayed["seed"], serde_json::Value::Null);
+        assert_eq!(replayed["replay"], format!("fencepost run {} --schedule run.txt", full_name(program)));
+    }
+}
+
+fn full_name(program: &str) -> &str {
+    if program == "hello" { "hello/plain" } else { program }
+}
+
+#[test]
+fn a_schedule_can_be_given_as_text_and_knows_its_variant() {
+    let folder = Folder::new();
+    let recorded = folder.run("run iriw --seed 2 --record run.txt --json").json();
+    let text = String::from_utf8(folder.read("run.txt")).expect("a schedule is text");
+    let replayed = folder.run_words(&["run", "iriw", "--schedule", &text, "--json"]).json();
+    assert_eq!(replayed["trace_hash"], recorded["trace_hash"]);
+    assert_eq!(replayed["variant"], recorded["variant"]);
+    assert!(text.contains(recorded["schedule"].as_str().expect("it was recorded")));
+}
+
+#[test]
+fn a_flag_that_agrees_with_the_schedule_is_no_conflict() {
+    let folder = Folder::new();
+    folder.run("run hello --cores 3 --record run.txt").exits_with(0);
+    folder.run("run hello/plain --cores 3 --model tso --schedule run.txt").exits_with(0);
+}
+
+#[test]
+fn a_replay_can_stop_at_a_point_or_a_limit() {
+    let folder = Folder::new();
+    folder.run("run torn-frame/sfence --record run.txt").exits_with(0);
+    let at = |point: &str| folder.run(&format!("run torn-frame --schedule run.txt {point} --json")).json();
+    let stopped = at("--until frame:3");
+    assert_eq!((&stopped["ended"], &stopped["frames"]), (&"reached".into(), &3.into()));
+    let stopped = at("--max-steps 1000");
+    assert_eq!((&stopped["ended"], &stopped["steps"]), (&"step-limit".into(), &1000.into()));
+}
+
+#[test]
+fn a_run_that_was_cut_replays_to_where_it_was_cut() {
+    let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+    let recorded = folder.run("run loop.elf --max-steps 5000 --record run.txt --json").exits_with(3).json();
+    let replayed = folder.run("run loop.elf --schedule run.txt --json").exits_with(0).json();
+    assert_eq!(recorded["trace_hash"], replayed["trace_hash"]);
+    assert_eq!(replayed["ended"], "schedule-end");
+}
+
+#[test]
+fn the_replay_line_gives_the_same_run() {
+    let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+    for arguments in [
+        "run hello --seed 3 --cores 4 --model sc",
+        "run loop.elf --max-steps 3000 --slice 5 --depth 2 --wc-depth 1 --ram 4M --cores 1 some words",
+        "run torn-frame --until frame:2",
+    ] {
+        let first = folder.run(&format!("{arguments} --json")).json();
+        let line = first["replay"].as_str().expect("there is a line").replace("'some words'", "some@words");
+        let words: Vec<_> = line.split_whitespace().skip(1).chain(["--json"]).map(|it| it.replace('@', " ")).collect();
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        assert_eq!(folder.run_words(&words).json()["trace_hash"], first["trace_hash"], "{line}");
+    }
+}

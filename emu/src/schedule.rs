@@ -121,7 +121,7 @@ impl std::str::FromStr for Schedule {
         let mut choices = Vec::new();
         while let Some(word) = words.next()? {
             let (choice, count) = parse_choice(word).map_err(|problem| words.fail(problem))?;
-            if choices.len() + count > MOST_CHOICES {
+            if choices.len().saturating_add(count) > MOST_CHOICES {
                 return Err(words.fail(format!("a schedule has at most {MOST_CHOICES} choices")));
             }
             choices.extend(std::iter::repeat_n(choice, count));
@@ -229,7 +229,8 @@ impl<'a> Words<'a> {
 
     /// An error about the word just read.
     fn fail(&self, problem: String) -> ParseError {
-        let word_start = self.text[..self.at].trim_end().rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let read = self.text[..self.at].trim_end();
+        let word_start = read.len() - read.rsplit(char::is_whitespace).next().map_or(0, str::len);
         let line = self.text[..word_start].matches('\n').count() + 1;
         let column = self.text[..word_start].rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
         ParseError { line, column, problem }

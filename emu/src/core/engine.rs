@@ -26,4 +26,4 @@ mod unicorn;
 pub(crate) use host_memory::HostMemory;
 pub(crate) use precise::{Flow, Observer};
 pub(crate) use seat::Engines;
-pub(crate) use unicorn::Registers;
+pub(crate) use unicorn::Hooked;

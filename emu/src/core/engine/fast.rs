@@ -131,6 +131,7 @@ impl Fast {
         self.link.stop_at_pause = stop_at_pause;
         self.link.exit = None;
         self.link.exception = false;
+        let cr2 = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         match self.link.exit.take() {
             Some(exit) => (budget - self.link.left, exit),
@@ -138,6 +139,7 @@ impl Fast {
                 let is_explained = self.link.exception || error != sys::uc_error::OK;
                 assert!(is_explained, "the fast engine stops only for its hooks or an error");
                 self.unicorn.take_exception();
+                self.unicorn.set_cr2(cr2);
                 (budget - self.link.left - self.unfinished(), FastExit::NeedsPrecise)
             }
         }
@@ -154,10 +156,17 @@ impl Fast {
 
     /// Write-protects the pages that were found to hold code since the last run.
     fn protect(&mut self, code: &CodeMap) {
+        if self.protected == code.pages().len() {
+            return;
+        }
+        // Unicorn looks up the current instruction meanwhile, and a failing look-up is a page fault to it.
+        let cr2 = self.unicorn.cr2();
         for &page in &code.pages()[self.protected..] {
             self.unicorn.protect_page(page);
         }
         self.protected = code.pages().len();
+        self.unicorn.take_exception();
+        self.unicorn.set_cr2(cr2);
     }
 
     /// How many instructions of the block entered last have not retired: those from the program counter on.

@@ -2,7 +2,7 @@
 
 use super::super::cpu_state::CpuState;
 use super::super::paging::Mode;
-use super::unicorn::{Registers, Unicorn, stop_from_hook};
+use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
 use std::ffi::c_void;
@@ -26,9 +26,9 @@ pub(crate) trait Observer {
     /// The instruction at linear address `pc` (or the next round of a repeated one) is about to execute.
     fn instruction(&mut self, pc: u64) -> Flow;
     /// A load of `size` bytes of memory at `address`.
-    fn load(&mut self, registers: Registers, address: PhysAddr, size: u64) -> Flow;
+    fn load(&mut self, engine: Hooked, address: PhysAddr, size: u64) -> Flow;
     /// A store of `size` bytes of memory at `address`.
-    fn store(&mut self, registers: Registers, address: PhysAddr, size: u64, value: u64) -> Flow;
+    fn store(&mut self, engine: Hooked, address: PhysAddr, size: u64, value: u64) -> Flow;
     /// A load where there is no memory.
     fn device_load(&mut self, address: PhysAddr, size: u64) -> u64;
     /// A store where there is no memory.
@@ -54,6 +54,8 @@ pub(crate) enum PreciseExit {
 pub(crate) struct Precise {
     unicorn: Unicorn,
     link: Box<Link>,
+    /// CR2 before the last run.
+    cr2_before: u64,
     /// Kept alive for the engine's callbacks, which point here.
     #[expect(clippy::vec_box, reason = "the callbacks hold the addresses of the elements")]
     device_spaces: Vec<Box<DeviceSpace>>,
@@ -111,7 +113,7 @@ impl DeviceSpace {
 impl Precise {
     /// An engine over `memory`.
     pub(crate) fn new(memory: &Memory) -> Precise {
-        let mut precise = Precise { unicorn: Unicorn::open(), link: Box::default(), device_spaces: Vec::new() };
+        let mut precise = Precise { unicorn: Unicorn::open(), link: Box::default(), cr2_before: 0, device_spaces: Vec::new() };
         let data = std::ptr::from_ref::<Link>(&precise.link).cast_mut().cast();
         let unicorn = &precise.unicorn;
         let mut end_of_memory = 0;
@@ -141,6 +143,7 @@ impl Precise {
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
         self.link.exception = None;
+        self.cr2_before = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         self.link.observer = None;
         if let Some(vector) = self.link.exception.take() {
@@ -160,6 +163,16 @@ impl Precise {
             }
             other => panic!("Unicorn stopped for a reason this engine does not know: {other:?}"),
         }
+    }
+
+    /// Makes the next run begin with a block of one instruction.
+    pub(crate) fn translate_one(&self) {
+        self.unicorn.translate_one();
+    }
+
+    /// Undoes what a fault that the guest must not see has done to CR2.
+    pub(crate) fn forget_fault(&self) {
+        self.unicorn.set_cr2(self.cr2_before);
     }
 
     pub(super) fn unicorn(&self) -> &Unicorn {
@@ -202,11 +215,11 @@ extern "C" fn on_access(
 ) -> bool {
     // SAFETY: `data` is this engine's link.
     let observer = unsafe { Link::observer(data) };
-    let (registers, address, size) = (Registers::of(uc), PhysAddr(address), size as u64);
+    let (engine, address, size) = (Hooked::of(uc), PhysAddr(address), size as u64);
     let flow = if kind == sys::MemType::WRITE {
-        observer.store(registers, address, size, value as u64)
+        observer.store(engine, address, size, value as u64)
     } else {
-        observer.load(registers, address, size)
+        observer.load(engine, address, size)
     };
     if flow == Flow::Stop {
         stop_from_hook(uc);

@@ -109,6 +109,11 @@ impl Engines {
         if self.seat == Seat::State { state.rip } else { self.pc }
     }
 
+    /// The linear address of the next instruction, when the registers are seated in the precise engine.
+    pub(crate) fn linear_pc(&self) -> u64 {
+        self.open_precise().unicorn().linear_pc()
+    }
+
     /// The precise engine has executed an instruction that may have changed page tables' meaning.
     pub(crate) fn translation_changed(&self) {
         if let Some(fast) = &self.fast {

@@ -198,6 +198,24 @@ void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
     }
 }
 
+uint64_t fencepost_linear_pc(struct uc_struct *uc)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    return env->segs[R_CS].base + env->eip;
+}
+
+/* The page-fault address, to put back after a fault that is not the guest's. */
+uint64_t fencepost_cr2(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->env_ptr)->cr[2]; }
+
+void fencepost_set_cr2(struct uc_struct *uc, uint64_t address) { ((CPUX86State *)uc->cpu->env_ptr)->cr[2] = address; }
+
+/*
+ * Makes the next translated block hold one instruction.
+ * A block that runs on into a page without code faults when it is translated, before its first instruction.
+ */
+void fencepost_translate_one(struct uc_struct *uc) { uc->cpu->cflags_next_tb = curr_cflags() | 1; }
+
 /* What decides how an address is translated and how code is decoded: CR0, CR3, CR4, EFER, and CS's L and D bits. */
 void fencepost_mode(struct uc_struct *uc, uint64_t out[5])
 {

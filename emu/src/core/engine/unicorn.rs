@@ -14,11 +14,16 @@ const TRANSLATION_BUFFER: u32 = 16 << 20;
 /// Guest RAM is mapped in pieces of this size, because changing the protection of one page costs time per page of its piece.
 const PIECE: u64 = 2 << 20;
 
+// SAFETY: the declarations mirror the definitions in shim.c, which is compiled with this crate.
 unsafe extern "C" {
     fn fencepost_cpu_size() -> usize;
     fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
     fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
     fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 5]);
+    fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
+    fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
+    fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
+    fn fencepost_translate_one(uc: *mut sys::uc_engine);
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
@@ -153,6 +158,30 @@ impl Unicorn {
         Mode { cr0, cr3, cr4, efer, bits: bits as u32 }
     }
 
+    /// The linear address of the next instruction.
+    pub(super) fn linear_pc(&self) -> u64 {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_linear_pc(self.handle) }
+    }
+
+    /// CR2, the address of the last page fault.
+    pub(super) fn cr2(&self) -> u64 {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_cr2(self.handle) }
+    }
+
+    /// Puts CR2 back after a fault that the guest must not see.
+    pub(super) fn set_cr2(&self, address: u64) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_set_cr2(self.handle, address) }
+    }
+
+    /// Makes the next run begin with a block of one instruction.
+    pub(super) fn translate_one(&self) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_translate_one(self.handle) }
+    }
+
     /// The error code of the exception just reported; forgets the exception, which Unicorn itself never does.
     pub(super) fn take_exception(&self) -> u32 {
         // SAFETY: the engine is open and not running.
@@ -179,18 +208,27 @@ impl Drop for Unicorn {
     }
 }
 
-/// The registers of the core whose instruction a hook was called for.
+/// An engine that is inside one of its hooks.
 #[derive(Clone, Copy)]
-pub(crate) struct Registers(*mut sys::uc_engine);
+pub(crate) struct Hooked(*mut sys::uc_engine);
 
-impl Registers {
+impl Hooked {
     /// For a hook called with `handle`.
-    pub(super) fn of(handle: *mut sys::uc_engine) -> Registers {
-        Registers(handle)
+    pub(super) fn of(handle: *mut sys::uc_engine) -> Hooked {
+        Hooked(handle)
     }
 
-    /// The state as it was before the current instruction.
-    pub(crate) fn read(self) -> CpuState {
+    /// Forgets translations of the code in `length` bytes of host memory at `host`.
+    ///
+    /// Done before a store to code, this keeps the engine from starting the storing instruction again; the current block
+    /// goes on as it was translated, so the caller stops after the instruction.
+    pub(crate) fn drop_code(self, host: *const u8, length: u64) {
+        // SAFETY: the shim only looks the address up among the engine's mappings; a dropped block stays executable memory.
+        unsafe { fencepost_drop_code(self.0, host.cast_mut().cast(), length) }
+    }
+
+    /// The registers as they were before the current instruction.
+    pub(crate) fn registers(self) -> CpuState {
         let mut state = CpuState::default();
         // SAFETY: hooks are called with the handle of a live engine, whose registers are synchronised at that time.
         unsafe { fencepost_get(self.0, &mut state) };

@@ -1,0 +1,58 @@
+//! Classes of recently executed instructions, by address.
+
+use crate::core::code_map::CodeMap;
+use crate::core::decode::{self, Class};
+use crate::core::paging::Mode;
+use crate::memory::Memory;
+
+/// Slots in the table; a power of two.
+const SLOTS: usize = 2048;
+
+/// The table, valid for one way of translating addresses and until code changes.
+#[derive(Default)]
+pub(super) struct Decoded {
+    mode: Mode,
+    slots: Vec<Option<(u64, Class)>>,
+}
+
+impl Decoded {
+    /// Forgets what was remembered under another mode.
+    pub(super) fn enter(&mut self, mode: Mode) {
+        if self.mode != mode || self.slots.is_empty() {
+            *self = Decoded { mode, slots: vec![None; SLOTS] };
+        }
+    }
+
+    /// Forgets everything, because code has changed.
+    pub(super) fn forget(&mut self) {
+        self.slots.fill(None);
+    }
+
+    /// How addresses are translated.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The class of the instruction at `pc`, whose pages are noted as code.
+    ///
+    /// Plain when its bytes cannot be read or decoded: the engine will fault on it.
+    pub(super) fn classify(&mut self, pc: u64, memory: &Memory, code: &mut CodeMap) -> Class {
+        let slot = (pc ^ pc >> 11) as usize % SLOTS;
+        if let Some((known, class)) = self.slots[slot]
+            && known == pc
+        {
+            return class;
+        }
+        let mut bytes = [0; 15];
+        let length = self.mode.fetch(memory, pc, &mut bytes);
+        let Some(instruction) = decode::decode(&bytes[..length], pc, self.mode.bits) else { return Class::Plain };
+        for at in [pc, pc + instruction.len() as u64 - 1] {
+            if let Some(physical) = self.mode.translate(memory, at) {
+                code.note(physical);
+            }
+        }
+        let class = decode::classify(&instruction);
+        self.slots[slot] = Some((pc, class));
+        class
+    }
+}

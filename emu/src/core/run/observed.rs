@@ -1,0 +1,564 @@
+//! One run of the precise engine: what instructions and accesses do to the core and the world.
+
+use super::decoded::Decoded;
+use super::{PAGE_FAULT, World, note_drained};
+use crate::core::decode::{self, Class};
+use crate::core::engine::precise::PreciseExit;
+use crate::core::engine::{Flow, Hooked, Observer};
+use crate::core::partial::PartialAccess;
+use crate::core::{Core, CoreId, operands};
+use crate::memory::{LINE, MemoryType, PAGE};
+use crate::store_buffer::{Entry, StoreKind};
+use crate::trace::Event;
+use fencepost_devices::{PhysAddr, Width};
+
+/// Whether the core ended its turn early because it spins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spun {
+    No,
+    AtPause,
+}
+
+/// Memory to put back: where, and what was there.
+type Saved = (PhysAddr, Vec<u8>);
+
+/// The instruction that is executing.
+struct Current {
+    pc: u64,
+    class: Class,
+    /// Entries in the buffer before it.
+    entries_before: usize,
+    /// Accesses it has made while executing now, those presented again included.
+    accesses: usize,
+    /// Accesses it had already made in earlier turns.
+    done: usize,
+    /// INS: the engine writes a zero before it reads the port; the real store comes after.
+    is_before_port: bool,
+}
+
+/// One run of the precise engine: what its instructions and accesses do.
+pub(super) struct PreciseRun<'a, 'w> {
+    id: CoreId,
+    core: &'a mut Core,
+    world: &'a mut World<'w>,
+    decoded: &'a mut Decoded,
+    left: u64,
+    extent: Extent,
+    /// Stores commit at once.
+    pub(super) eager: bool,
+    /// A PAUSE is the last step.
+    pub(super) stop_at_pause: bool,
+    /// For each buffered entry, the bytes of memory under it while it is applied.
+    under: Vec<[u8; 8]>,
+    current: Option<Current>,
+    /// Bytes put over memory so that a load gets them again; taken away before the next access.
+    overlays: Vec<Saved>,
+    /// Bytes that a store must not have changed; put back when the instruction is over.
+    restores: Vec<Saved>,
+    /// What the stores of the current instruction have overwritten in memory itself; put back if it faults.
+    committed: Vec<Saved>,
+    /// The instruction that is executing is the last of this run.
+    last_step: bool,
+    /// It may change how addresses are translated.
+    may_retranslate: bool,
+    /// The instruction that is executing will be executed again: nothing it does from here on has an effect.
+    is_abandoned: bool,
+    emulate: Option<Class>,
+    spun: Spun,
+}
+
+impl Observer for PreciseRun<'_, '_> {
+    fn instruction(&mut self, pc: u64) -> Flow {
+        if self.is_abandoned {
+            return Flow::Stop;
+        }
+        self.retire();
+        if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
+            return Flow::Stop;
+        }
+        let class = self.decoded.classify(pc, self.world.memory, self.world.code);
+        if self.extent == Extent::Rehearsal {
+            if class.is_emulated() || class.drains() {
+                return Flow::Stop;
+            }
+            self.is_abandoned = true;
+        } else if class.is_emulated() {
+            self.emulate = Some(class);
+            return Flow::Stop;
+        }
+        if class.drains() {
+            self.drain_all();
+        }
+        match class {
+            Class::StoreFence if !self.is_abandoned => self.core.buffer.fence(),
+            // The way addresses are translated may be another afterwards, and what was decoded void.
+            Class::Serialising => {
+                self.last_step = true;
+                self.may_retranslate = true;
+            }
+            Class::Pause if self.stop_at_pause => {
+                self.last_step = true;
+                self.spun = Spun::AtPause;
+            }
+            _ => (),
+        }
+        self.current = Some(Current {
+            pc,
+            class,
+            entries_before: self.core.buffer.entries().len(),
+            accesses: 0,
+            done: self.core.partial.len(),
+            is_before_port: class == Class::StringPortIo,
+        });
+        Flow::Continue
+    }
+
+    fn load(&mut self, engine: Hooked, address: PhysAddr, size: u64) -> Flow {
+        self.take_overlays_away();
+        if self.is_abandoned {
+            return Flow::Continue;
+        }
+        for (address, size, _) in self.pieces(engine, address, size) {
+            let Some(index) = self.next_access() else {
+                self.is_abandoned = true;
+                break;
+            };
+            match self.core.partial.get(index).filter(|_| self.is_done(index)).cloned() {
+                Some(PartialAccess::Load { address, bytes }) => {
+                    self.save(address, bytes.len() as u64, Until::NextAccess);
+                    self.world.memory.write(address, &bytes);
+                }
+                // Not remembered as a load: the instruction has been rewritten since, and starts afresh.
+                Some(PartialAccess::Store { .. }) | None => self.new_load(address, size),
+            }
+        }
+        self.flow()
+    }
+
+    fn store(&mut self, engine: Hooked, address: PhysAddr, size: u64, value: u64) -> Flow {
+        self.take_overlays_away();
+        if self.is_abandoned {
+            for (address, size, _) in self.pieces(engine, address, size) {
+                self.save(address, size, Until::Retired);
+            }
+            return Flow::Continue;
+        }
+        if self.current().is_before_port {
+            self.save(address, size, Until::NextAccess);
+            return Flow::Continue;
+        }
+        let bytes = value.to_le_bytes();
+        for (address, size, from) in self.pieces(engine, address, size) {
+            if self.is_abandoned {
+                self.save(address, size, Until::Retired);
+                continue;
+            }
+            let Some(index) = self.next_access() else {
+                self.save(address, size, Until::Retired);
+                self.is_abandoned = true;
+                continue;
+            };
+            if self.is_done(index) {
+                self.save(address, size, Until::Retired);
+            } else {
+                self.new_store(engine, address, &bytes[from as usize..(from + size) as usize]);
+            }
+        }
+        self.flow()
+    }
+
+    fn device_load(&mut self, address: PhysAddr, size: u64) -> u64 {
+        if self.is_abandoned {
+            return 0;
+        }
+        self.drain_all();
+        let (id, width) = (self.id, width(size));
+        self.world.with_board(|board, around| board.load(id, address, width, around))
+    }
+
+    fn device_store(&mut self, address: PhysAddr, size: u64, value: u64) {
+        if self.is_abandoned {
+            return;
+        }
+        self.drain_all();
+        let (id, width) = (self.id, width(size));
+        self.world.with_board(|board, around| board.post(id, address, width, value, around));
+    }
+
+    fn port_in(&mut self, port: u16, size: u64) -> u32 {
+        if let Some(current) = &mut self.current {
+            current.is_before_port = false;
+        }
+        let (id, width) = (self.id, width(size));
+        self.world.with_board(|board, around| board.port_in(id, port, width, around)) as u32
+    }
+
+    fn port_out(&mut self, port: u16, size: u64, value: u32) {
+        let (id, width) = (self.id, width(size));
+        self.world.with_board(|board, around| board.port_out(id, port, width, u64::from(value), around));
+    }
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// Whole instructions.
+    Steps,
+    /// One access of an instruction, or all of it if it has no other.
+    OneAccess,
+    /// One instruction without any effect, to see whether it faults.
+    Rehearsal,
+}
+
+/// What came of a run.
+pub(super) struct Observed {
+    pub(super) exit: PreciseExit,
+    /// Linear address of the instruction that the exit is about.
+    pub(super) pc: u64,
+    /// The next instruction could not be fetched; the one before is complete.
+    pub(super) is_fetch_fault: bool,
+    /// The registers must be put back to what they were before the run.
+    pub(super) is_abandoned: bool,
+    /// Address translation may have changed.
+    pub(super) may_retranslate: bool,
+    /// The machine must execute the next instruction itself.
+    pub(super) emulate: Option<Class>,
+    pub(super) spun: Spun,
+}
+
+/// How long saved bytes stay away from memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    NextAccess,
+    Retired,
+    Faulted,
+}
+
+impl<'a, 'w> PreciseRun<'a, 'w> {
+    /// A run of `core` of up to `steps` steps.
+    pub(super) fn new(
+        id: CoreId,
+        core: &'a mut Core,
+        world: &'a mut World<'w>,
+        decoded: &'a mut Decoded,
+        steps: u64,
+        extent: Extent,
+    ) -> PreciseRun<'a, 'w> {
+        PreciseRun {
+            id,
+            core,
+            world,
+            decoded,
+            left: steps,
+            extent,
+            eager: false,
+            stop_at_pause: false,
+            under: Vec::new(),
+            current: None,
+            overlays: Vec::new(),
+            restores: Vec::new(),
+            committed: Vec::new(),
+            last_step: false,
+            may_retranslate: false,
+            is_abandoned: false,
+            emulate: None,
+            spun: Spun::No,
+        }
+    }
+}
+
+impl PreciseRun<'_, '_> {
+    /// Puts the buffered entries over memory, oldest first.
+    pub(super) fn apply(&mut self) {
+        for index in 0..self.core.buffer.entries().len() {
+            let entry = self.core.buffer.entries()[index];
+            self.push_under(entry.address, usize::from(entry.length));
+            self.world.memory.write(entry.address, entry.bytes());
+        }
+    }
+
+    /// The engine has stopped at `pc`: settles the instruction that was executing and hides the pending stores again.
+    pub(super) fn end(mut self, exit: PreciseExit, pc: u64) -> Observed {
+        let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
+        let is_fetch_fault = self.is_fetch_fault(exit, pc);
+        if self.is_abandoned {
+            self.take_overlays_away();
+            self.put_back();
+        } else if exit == PreciseExit::Stopped || is_fetch_fault {
+            self.retire();
+        } else {
+            self.undo_current();
+        }
+        self.hide();
+        Observed {
+            // A rehearsal is after the exception; an instruction that stops after one access meets it when it goes on.
+            exit: if self.is_abandoned && self.extent == Extent::OneAccess { PreciseExit::Stopped } else { exit },
+            pc: if is_fetch_fault { pc } else { fault_pc },
+            is_fetch_fault,
+            is_abandoned: self.is_abandoned,
+            may_retranslate: self.may_retranslate,
+            emulate: self.emulate,
+            spun: self.spun,
+        }
+    }
+
+    /// Whether the engine could not fetch the next instruction, rather than execute the current one.
+    fn is_fetch_fault(&self, exit: PreciseExit, pc: u64) -> bool {
+        let has_moved_on = self.current.as_ref().is_none_or(|current| current.pc != pc);
+        let is_software = self.current.as_ref().is_some_and(|current| current.class == Class::SoftwareInterrupt);
+        match exit {
+            PreciseExit::Stopped => false,
+            PreciseExit::NothingToFetch => true,
+            PreciseExit::Exception { vector, .. } => vector == PAGE_FAULT && has_moved_on && !is_software,
+        }
+    }
+
+    /// Takes the applied entries off memory, youngest first.
+    fn hide(&mut self) {
+        for index in (0..self.under.len()).rev() {
+            let Entry { address, length, .. } = self.core.buffer.entries()[index];
+            let length = usize::from(length);
+            // The page walker sets accessed and dirty bits in memory itself, and so in an applied entry: keep them.
+            let mut now = [0; 8];
+            self.world.memory.read(address, &mut now[..length]);
+            self.core.buffer.rewrite(index, &now[..length]);
+            self.world.memory.write(address, &self.under[index][..length]);
+        }
+    }
+
+    /// The instruction that was executing is complete.
+    fn retire(&mut self) {
+        self.take_overlays_away();
+        self.put_back();
+        self.committed.clear();
+        if self.current.take().is_some() {
+            self.core.partial.clear();
+            self.core.clock += 1;
+            self.left -= 1;
+        }
+    }
+
+    /// The instruction that was executing has faulted: what it stored is taken back (SDM 3A 6.5, faults).
+    fn undo_current(&mut self) {
+        self.take_overlays_away();
+        self.put_back();
+        let Some(current) = self.current.take() else { return };
+        for index in (current.entries_before.min(self.under.len())..self.under.len()).rev() {
+            let Entry { address, length, .. } = self.core.buffer.entries()[index];
+            self.world.memory.write(address, &self.under[index][..usize::from(length)]);
+            self.world.written.push((address, u64::from(length)));
+        }
+        self.under.truncate(current.entries_before);
+        self.core.buffer.truncate(current.entries_before);
+        for (address, bytes) in self.committed.drain(..).rev() {
+            self.world.memory.write(address, &bytes);
+            self.world.written.push((address, bytes.len() as u64));
+        }
+        self.core.partial.clear();
+    }
+
+    fn current(&self) -> &Current {
+        self.current.as_ref().expect("accesses belong to an instruction")
+    }
+
+    /// The number of the access that is about to happen; `None` when the instruction must stop before it.
+    fn next_access(&mut self) -> Option<usize> {
+        let one_access = self.extent == Extent::OneAccess;
+        let current = self.current.as_mut().expect("accesses belong to an instruction");
+        let index = current.accesses;
+        if one_access && current.class != Class::Locked && index > current.done {
+            return None;
+        }
+        current.accesses += 1;
+        Some(index)
+    }
+
+    /// Whether the current instruction made access `index` in an earlier turn.
+    fn is_done(&self, index: usize) -> bool {
+        index < self.current().done
+    }
+
+    fn flow(&self) -> Flow {
+        if self.is_abandoned { Flow::Stop } else { Flow::Continue }
+    }
+
+    /// A load that happens now: waits for the buffer where it must, and is remembered if the instruction may stop after it.
+    fn new_load(&mut self, address: PhysAddr, size: u64) {
+        let model = self.world.settings.model;
+        while let Some(index) = self.core.buffer.load_waits_for(address, size, model) {
+            self.drain(index);
+        }
+        if self.extent != Extent::OneAccess && !self.world.log.details() {
+            return;
+        }
+        let mut bytes = vec![0; size as usize];
+        self.world.memory.read(address, &mut bytes);
+        let event = Event::Loaded {
+            core: self.id,
+            pc: self.current().pc,
+            address: address.0,
+            length: size as u8,
+            value: number(&bytes),
+        };
+        self.world.log.push(event);
+        if self.extent == Extent::OneAccess {
+            self.core.partial.push(PartialAccess::Load { address, bytes });
+        }
+    }
+
+    /// A store that happens now: into the buffer, or to memory at once.
+    fn new_store(&mut self, engine: Hooked, address: PhysAddr, bytes: &[u8]) {
+        let length = bytes.len() as u64;
+        let kind = self.kind_of_store(address);
+        let is_direct = self.eager || self.current().class == Class::Locked || !self.world.settings.model.buffers(kind);
+        if self.world.code.touches(address, length) {
+            self.store_to_code(engine, address, length);
+        }
+        if is_direct {
+            self.save(address, length, Until::Faulted);
+        } else {
+            self.make_room(kind);
+            self.push_under(address, bytes.len());
+            self.core.buffer.push(Entry::new(address, bytes, kind));
+        }
+        let (core, pc, length) = (self.id, self.current().pc, bytes.len() as u8);
+        self.world.log.push(Event::Stored {
+            core,
+            pc,
+            address: address.0,
+            length,
+            value: number(bytes),
+            buffered: !is_direct,
+        });
+        if self.extent == Extent::OneAccess {
+            self.core.partial.push(PartialAccess::Store { address, length });
+        }
+    }
+
+    /// A store to translated code: this engine forgets the translation now, all others after the turn.
+    fn store_to_code(&mut self, engine: Hooked, address: PhysAddr, length: u64) {
+        if let Some(host) = self.world.memory.host_pointer(address) {
+            engine.drop_code(host, length);
+        }
+        self.decoded.forget();
+        self.world.written.push((address, length));
+        // What follows in the current block was translated before the store.
+        self.last_step = true;
+    }
+
+    fn kind_of_store(&self, address: PhysAddr) -> StoreKind {
+        let is_combining = self.world.memory.kind(address) == MemoryType::WriteCombining;
+        if is_combining || self.current().class == Class::NonTemporal {
+            StoreKind::WriteCombining
+        } else {
+            StoreKind::Ordinary
+        }
+    }
+
+    /// A store into a full buffer waits for a drain.
+    fn make_room(&mut self, kind: StoreKind) {
+        let settings = self.world.settings;
+        let capacity = match kind {
+            StoreKind::Ordinary => settings.depth,
+            StoreKind::WriteCombining => settings.wc_depth,
+        };
+        while self.core.buffer.count(kind) >= capacity {
+            let index = self.core.buffer.first_to_make_room(kind, settings.model).expect("a full buffer has an entry");
+            self.drain(index);
+        }
+    }
+
+    /// Drains an entry while all are applied: memory already has its bytes.
+    fn drain(&mut self, index: usize) {
+        let entry = self.core.buffer.remove(index);
+        let under = self.under.remove(index);
+        if let Some(current) = &mut self.current {
+            if index < current.entries_before {
+                current.entries_before -= 1;
+            } else {
+                // A store of the very instruction that executes: if that faults, memory is as before.
+                self.committed.push((entry.address, under[..usize::from(entry.length)].to_vec()));
+            }
+        }
+        note_drained(self.id, &entry, self.world);
+    }
+
+    fn drain_all(&mut self) {
+        while !self.core.buffer.is_empty() {
+            self.drain(0);
+        }
+    }
+
+    fn push_under(&mut self, address: PhysAddr, length: usize) {
+        let mut under = [0; 8];
+        self.world.memory.read(address, &mut under[..length]);
+        self.under.push(under);
+    }
+
+    fn save(&mut self, address: PhysAddr, length: u64, until: Until) {
+        let mut bytes = vec![0; length as usize];
+        if self.world.memory.read(address, &mut bytes) {
+            match until {
+                Until::NextAccess => self.overlays.push((address, bytes)),
+                Until::Retired => self.restores.push((address, bytes)),
+                Until::Faulted => self.committed.push((address, bytes)),
+            }
+        }
+    }
+
+    fn take_overlays_away(&mut self) {
+        for (address, bytes) in self.overlays.drain(..).rev() {
+            self.world.memory.write(address, &bytes);
+        }
+    }
+
+    fn put_back(&mut self) {
+        for (address, bytes) in self.restores.drain(..).rev() {
+            self.world.memory.write(address, &bytes);
+        }
+    }
+
+    /// Cuts an access where atomicity ends: at cache lines, and so at pages (SDM 3A 9.1.1).
+    ///
+    /// Gives address, length and offset of each piece. The engine reports only the first physical address of an access
+    /// that crosses pages; the other page is found by translating the instruction's own operand.
+    fn pieces(
+        &self,
+        engine: Hooked,
+        address: PhysAddr,
+        size: u64,
+    ) -> impl Iterator<Item = (PhysAddr, u64, u64)> + use<> {
+        let first = size.min(LINE - address.0 % LINE);
+        let next_page = (address.0 + first).is_multiple_of(PAGE) && first < size;
+        let second =
+            if next_page { self.other_page(engine, address, size) } else { Some(PhysAddr(address.0 + first)) };
+        let second = second.filter(|&at| first < size && self.world.memory.kind(at) != MemoryType::Uncached);
+        std::iter::once((address, first, 0)).chain(second.map(|at| (at, size - first, first)))
+    }
+
+    /// Where an access of `size` bytes that begins at the end of a page goes on.
+    fn other_page(&self, engine: Hooked, address: PhysAddr, size: u64) -> Option<PhysAddr> {
+        let mut bytes = [0; 15];
+        let (pc, mode) = (self.current().pc, self.decoded.mode());
+        let length = mode.fetch(self.world.memory, pc, &mut bytes);
+        let instruction = decode::decode(&bytes[..length], pc, mode.bits)?;
+        let starts = operands::linear_ranges(&instruction, &engine.registers());
+        let linear = starts.into_iter().flat_map(|range| {
+            // The first byte of the range that has the access's place in its page.
+            let skip = address.0.wrapping_sub(range.start) % PAGE;
+            let start = range.start.wrapping_add(skip);
+            (start..range.end.max(start + 1)).step_by(PAGE as usize)
+        });
+        let found = linear.into_iter().find(|&at| mode.translate(self.world.memory, at) == Some(address))?;
+        mode.translate(self.world.memory, (found + size - 1) & !(PAGE - 1))
+    }
+}
+
+/// Up to 8 bytes as a little-endian number.
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
+
+fn width(size: u64) -> Width {
+    Width::from_bytes(size).expect("the engine cuts device accesses into 1, 2, 4 or 8 bytes")
+}

@@ -13,7 +13,9 @@ use crate::memory::{Memory, PAGE, VGA_HOLE};
 use fencepost_devices::{Framebuffer, PhysAddr};
 
 /// Guests may use RAM from here on; what lies below belongs to the machine.
-pub const GUEST_BASE: u64 = 0x10_0000;
+///
+/// Guests are linked at 1 MiB by convention; a linker that puts its headers into the page below may do so.
+pub const GUEST_BASE: u64 = VGA_HOLE.end;
 /// Stack of each core, in bytes, at the top of RAM.
 pub const STACK_BYTES: u64 = 64 << 10;
 /// "FNCEPOST" as a little-endian number.

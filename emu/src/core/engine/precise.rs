@@ -113,7 +113,8 @@ impl DeviceSpace {
 impl Precise {
     /// An engine over `memory`.
     pub(crate) fn new(memory: &Memory) -> Precise {
-        let mut precise = Precise { unicorn: Unicorn::open(), link: Box::default(), cr2_before: 0, device_spaces: Vec::new() };
+        let mut precise =
+            Precise { unicorn: Unicorn::open(), link: Box::default(), cr2_before: 0, device_spaces: Vec::new() };
         let data = std::ptr::from_ref::<Link>(&precise.link).cast_mut().cast();
         let unicorn = &precise.unicorn;
         let mut end_of_memory = 0;

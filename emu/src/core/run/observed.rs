@@ -530,8 +530,7 @@ impl PreciseRun<'_, '_> {
     ) -> impl Iterator<Item = (PhysAddr, u64, u64)> + use<> {
         let first = size.min(LINE - address.0 % LINE);
         let next_page = (address.0 + first).is_multiple_of(PAGE) && first < size;
-        let second =
-            if next_page { self.other_page(engine, address, size) } else { Some(PhysAddr(address.0 + first)) };
+        let second = if next_page { self.other_page(engine, address, size) } else { Some(PhysAddr(address.0 + first)) };
         let second = second.filter(|&at| first < size && self.world.memory.kind(at) != MemoryType::Uncached);
         std::iter::once((address, first, 0)).chain(second.map(|at| (at, size - first, first)))
     }

@@ -39,11 +39,7 @@ impl Bus {
     ///
     /// # Errors
     /// One of the regions is empty, runs past the end of its space, or overlaps another one; the bus is then unchanged.
-    pub fn attach(
-        &mut self,
-        device: impl Device,
-        regions: &[Region],
-    ) -> Result<DeviceId, AttachError> {
+    pub fn attach(&mut self, device: impl Device, regions: &[Region]) -> Result<DeviceId, AttachError> {
         let id = DeviceId(self.devices.len());
         let mut windows = self.windows.clone();
         for &region in regions {
@@ -69,11 +65,7 @@ impl Bus {
             value |= (part & step.mask()) << (8 * start);
             signals.extend(caused);
         }
-        Access {
-            value,
-            device: Some(id),
-            signals,
-        }
+        Access { value, device: Some(id), signals }
     }
 
     /// A core writes the low `width` bytes of `value` at `address`.
@@ -88,20 +80,11 @@ impl Bus {
         for start in pieces(width, step) {
             signals.extend(device.write(offset + start, step, value >> (8 * start) & step.mask()));
         }
-        Access {
-            value,
-            device: Some(id),
-            signals,
-        }
+        Access { value, device: Some(id), signals }
     }
 
     /// Hands `device` the bytes that its [`Signal::ReadMemory`] asked for.
-    pub fn memory_read(
-        &mut self,
-        device: DeviceId,
-        address: PhysAddr,
-        bytes: &[u8],
-    ) -> Vec<Signal> {
+    pub fn memory_read(&mut self, device: DeviceId, address: PhysAddr, bytes: &[u8]) -> Vec<Signal> {
         self.devices[device.0].memory_read(address, bytes)
     }
 
@@ -124,16 +107,12 @@ impl Bus {
 
     /// The first attached device of type `T`.
     pub fn device<T: Device>(&self) -> Option<&T> {
-        self.devices
-            .iter()
-            .find_map(|device| (**device).as_any().downcast_ref())
+        self.devices.iter().find_map(|device| (**device).as_any().downcast_ref())
     }
 
     /// The first attached device of type `T`, to be changed.
     pub fn device_mut<T: Device>(&mut self) -> Option<&mut T> {
-        self.devices
-            .iter_mut()
-            .find_map(|device| (**device).as_any_mut().downcast_mut())
+        self.devices.iter_mut().find_map(|device| (**device).as_any_mut().downcast_mut())
     }
 
     /// Device and offset, if all of the access lies inside one region.
@@ -144,40 +123,23 @@ impl Bus {
     }
 
     fn window(&self, space: Space, address: u64) -> Option<&Window> {
-        let after = self.windows.partition_point(|window| {
-            (window.region.space, window.region.base) <= (space, address)
-        });
+        let after =
+            self.windows.partition_point(|window| (window.region.space, window.region.base) <= (space, address));
         let window = self.windows[..after].last()?;
         window.region.contains(space, address).then_some(window)
     }
 
     /// Whether `device` may have `region` beside `windows`, its own earlier ones among them.
-    fn check(
-        &self,
-        device: &dyn Device,
-        region: Region,
-        windows: &[Window],
-    ) -> Result<(), AttachError> {
+    fn check(&self, device: &dyn Device, region: Region, windows: &[Window]) -> Result<(), AttachError> {
         let device = device.name();
         if !region.fits() {
             return Err(AttachError::OutsideSpace { device, region });
         }
-        match windows
-            .iter()
-            .find(|window| window.region.overlaps(&region))
-        {
+        match windows.iter().find(|window| window.region.overlaps(&region)) {
             None => Ok(()),
             Some(window) => {
-                let holder = self
-                    .devices
-                    .get(window.device.0)
-                    .map_or(device, |holder| holder.name());
-                Err(AttachError::Overlap {
-                    device,
-                    region,
-                    holder,
-                    held: window.region,
-                })
+                let holder = self.devices.get(window.device.0).map_or(device, |holder| holder.name());
+                Err(AttachError::Overlap { device, region, holder, held: window.region })
             }
         }
     }
@@ -185,11 +147,7 @@ impl Bus {
 
 impl Access {
     fn to_nothing(value: u64) -> Access {
-        Access {
-            value,
-            device: None,
-            signals: Vec::new(),
-        }
+        Access { value, device: None, signals: Vec::new() }
     }
 }
 
@@ -221,19 +179,11 @@ impl Error for AttachError {}
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AttachError::Overlap {
-                device,
-                region,
-                holder,
-                held,
-            } => {
+            AttachError::Overlap { device, region, holder, held } => {
                 write!(f, "{device} at {region} overlaps {holder} at {held}")
             }
             AttachError::OutsideSpace { device, region } => {
-                write!(
-                    f,
-                    "{device} at {region}: empty, or past the end of the space"
-                )
+                write!(f, "{device} at {region}: empty, or past the end of the space")
             }
         }
     }

@@ -38,10 +38,7 @@ impl Device for DebugConsole {
 
     fn write(&mut self, _offset: u64, _width: Width, value: u64) -> Vec<Signal> {
         let [byte, ..] = value.to_le_bytes();
-        vec![Signal::Transmit {
-            line: Line::DebugConsole,
-            byte,
-        }]
+        vec![Signal::Transmit { line: Line::DebugConsole, byte }]
     }
 }
 
@@ -51,10 +48,7 @@ mod tests {
 
     #[test]
     fn a_written_byte_leaves_on_the_debug_line() {
-        let sent = Signal::Transmit {
-            line: Line::DebugConsole,
-            byte: b'!',
-        };
+        let sent = Signal::Transmit { line: Line::DebugConsole, byte: b'!' };
         assert_eq!(DebugConsole.write(0, Width::Byte, u64::from(b'!')), [sent]);
     }
 

@@ -40,16 +40,8 @@ mod tests {
 
     #[test]
     fn the_low_byte_is_the_exit_code_in_every_width() {
-        for (width, value) in [
-            (Width::Byte, 7),
-            (Width::Word, 0x107),
-            (Width::Dword, 0xffff_ff07),
-        ] {
-            assert_eq!(
-                DebugExit.write(0, width, value),
-                [Signal::Exit(7)],
-                "{width:?}"
-            );
+        for (width, value) in [(Width::Byte, 7), (Width::Word, 0x107), (Width::Dword, 0xffff_ff07)] {
+            assert_eq!(DebugExit.write(0, width, value), [Signal::Exit(7)], "{width:?}");
         }
     }
 

@@ -42,21 +42,11 @@ static CHARACTERS: LazyLock<Vec<char>> = LazyLock::new(|| {
     rows.concat().chars().collect()
 });
 
-static GLYPHS: LazyLock<Vec<Glyph>> = LazyLock::new(|| {
-    CHARACTERS
-        .iter()
-        .map(|&character| find(character))
-        .collect()
-});
+static GLYPHS: LazyLock<Vec<Glyph>> = LazyLock::new(|| CHARACTERS.iter().map(|&character| find(character)).collect());
 
 fn find(character: char) -> Glyph {
     spleen(character)
-        .or_else(|| {
-            DRAWN_HERE
-                .iter()
-                .find(|(drawn, _)| *drawn == character)
-                .map(|(_, glyph)| *glyph)
-        })
+        .or_else(|| DRAWN_HERE.iter().find(|(drawn, _)| *drawn == character).map(|(_, glyph)| *glyph))
         .expect("Spleen or we have every character of the code page")
 }
 
@@ -66,11 +56,8 @@ fn spleen(character: char) -> Option<Glyph> {
     let (glyphs, _) = glyphs.as_chunks();
     let (units, _) = table.as_chunks();
     let mut entries = units.split(|&unit| u16::from_le_bytes(unit) == PSF1_END);
-    let number = entries.position(|entry| {
-        entry
-            .iter()
-            .any(|&unit| u32::from(u16::from_le_bytes(unit)) == u32::from(character))
-    })?;
+    let number = entries
+        .position(|entry| entry.iter().any(|&unit| u32::from(u16::from_le_bytes(unit)) == u32::from(character)))?;
     glyphs.get(number).copied()
 }
 
@@ -102,19 +89,10 @@ mod tests {
     fn every_code_has_a_glyph_of_its_own_except_the_blanks() {
         let blank = [0, 32, 255];
         for code in 0..=255 {
-            assert_eq!(
-                *glyph(code) == [0; 16],
-                blank.contains(&code),
-                "code {code}"
-            );
+            assert_eq!(*glyph(code) == [0; 16], blank.contains(&code), "code {code}");
         }
-        for (code, other) in (33..=126).flat_map(|code| (33..code).map(move |other| (code, other)))
-        {
-            assert_ne!(
-                glyph(code),
-                glyph(other),
-                "codes {code} and {other} look the same"
-            );
+        for (code, other) in (33..=126).flat_map(|code| (33..code).map(move |other| (code, other))) {
+            assert_ne!(glyph(code), glyph(other), "codes {code} and {other} look the same");
         }
     }
 
@@ -122,13 +100,7 @@ mod tests {
     fn boxes_and_blocks_reach_the_edges_so_that_neighbours_join() {
         assert_eq!(*glyph(0xdb), [0xff; 16], "full block");
         assert_eq!(character(0xc4), '─');
-        assert!(
-            glyph(0xc4).contains(&0xff),
-            "a horizontal line crosses the whole cell"
-        );
-        assert!(
-            glyph(0xb3).iter().all(|&line| line != 0),
-            "a vertical line crosses the whole cell"
-        );
+        assert!(glyph(0xc4).contains(&0xff), "a horizontal line crosses the whole cell");
+        assert!(glyph(0xb3).iter().all(|&line| line != 0), "a vertical line crosses the whole cell");
     }
 }

@@ -87,19 +87,13 @@ impl Framebuffer {
     }
 
     fn present(&mut self) -> Vec<Signal> {
-        let span = self
-            .mode
-            .span()
-            .filter(|&span| self.enabled && span <= Self::PIXEL_BYTES);
+        let span = self.mode.span().filter(|&span| self.enabled && span <= Self::PIXEL_BYTES);
         self.refused = span.is_none();
         let Some(length) = span else {
             return Vec::new();
         };
         self.reading.push_back(self.mode);
-        vec![Signal::ReadMemory {
-            address: Self::PIXELS,
-            length,
-        }]
+        vec![Signal::ReadMemory { address: Self::PIXELS, length }]
     }
 
     fn register_value(&self, offset: u64) -> u32 {
@@ -168,23 +162,11 @@ impl Device for Framebuffer {
     }
 
     fn memory_read(&mut self, address: PhysAddr, bytes: &[u8]) -> Vec<Signal> {
-        assert_eq!(
-            address,
-            Self::PIXELS,
-            "the framebuffer asks for nothing but its pixels"
-        );
-        let mode = self
-            .reading
-            .pop_front()
-            .expect("every answer follows a request");
-        self.shown = Some(Frame {
-            mode,
-            pixels: mode.visible(bytes),
-        });
+        assert_eq!(address, Self::PIXELS, "the framebuffer asks for nothing but its pixels");
+        let mode = self.reading.pop_front().expect("every answer follows a request");
+        self.shown = Some(Frame { mode, pixels: mode.visible(bytes) });
         self.frames += 1;
-        vec![Signal::FrameReady {
-            number: self.frames,
-        }]
+        vec![Signal::FrameReady { number: self.frames }]
     }
 }
 

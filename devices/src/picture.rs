@@ -51,10 +51,7 @@ impl Picture {
     fn enlarged(&self, scale: usize) -> Vec<u8> {
         let mut rgb = Vec::with_capacity(self.rgb.len() * scale * scale);
         for row in self.rgb.chunks_exact(3 * self.width as usize) {
-            let wide: Vec<u8> = row
-                .chunks_exact(3)
-                .flat_map(|pixel| pixel.repeat(scale))
-                .collect();
+            let wide: Vec<u8> = row.chunks_exact(3).flat_map(|pixel| pixel.repeat(scale)).collect();
             rgb.extend(wide.repeat(scale));
         }
         rgb

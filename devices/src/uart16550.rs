@@ -67,11 +67,7 @@ impl Uart16550 {
 
     /// A byte reaches the receiver. One too many is lost in a full FIFO, but replaces the one that waits without FIFO.
     fn take_in(&mut self, byte: u8) {
-        let room = if self.fcr.contains(Fcr::ENABLE) {
-            Self::FIFO_BYTES
-        } else {
-            1
-        };
+        let room = if self.fcr.contains(Fcr::ENABLE) { Self::FIFO_BYTES } else { 1 };
         if self.received.len() < room {
             self.received.push_back(byte);
             return;
@@ -89,10 +85,7 @@ impl Uart16550 {
         if self.mcr.contains(Mcr::LOOPBACK) {
             self.take_in(byte);
         } else {
-            signals.push(Signal::Transmit {
-                line: Line::Serial,
-                byte,
-            });
+            signals.push(Signal::Transmit { line: Line::Serial, byte });
         }
         self.thr_emptied = true;
         signals.extend(self.drive_pin());
@@ -112,11 +105,7 @@ impl Uart16550 {
         if toggled || fcr.contains(Fcr::ENABLE | Fcr::CLEAR_RECEIVER) {
             self.received.clear();
         }
-        self.fcr = if fcr.contains(Fcr::ENABLE) {
-            fcr - Fcr::SELF_CLEARING
-        } else {
-            Fcr::empty()
-        };
+        self.fcr = if fcr.contains(Fcr::ENABLE) { fcr - Fcr::SELF_CLEARING } else { Fcr::empty() };
     }
 
     fn write_mcr(&mut self, mcr: Mcr) {
@@ -127,11 +116,7 @@ impl Uart16550 {
 
     /// The modem's lines: a modem that is always ready, or our own outputs in loopback (data sheet 8.8).
     fn modem_lines(&self) -> Msr {
-        if self.mcr.contains(Mcr::LOOPBACK) {
-            self.mcr.looped_back()
-        } else {
-            Msr::CTS | Msr::DSR | Msr::DCD
-        }
+        if self.mcr.contains(Mcr::LOOPBACK) { self.mcr.looped_back() } else { Msr::CTS | Msr::DSR | Msr::DCD }
     }
 
     fn lsr(&self) -> Lsr {
@@ -192,11 +177,7 @@ impl Uart16550 {
             return Vec::new();
         }
         self.pin = active;
-        vec![if active {
-            Signal::RaiseIrq(Self::IRQ)
-        } else {
-            Signal::LowerIrq(Self::IRQ)
-        }]
+        vec![if active { Signal::RaiseIrq(Self::IRQ) } else { Signal::LowerIrq(Self::IRQ) }]
     }
 
     fn divisor_latch(&self) -> bool {

@@ -58,9 +58,7 @@ impl VgaText {
     /// The screen as text: one line per row without the blanks at its end, blank rows at the bottom left off.
     pub fn text(&self) -> String {
         let rows = (0..Self::ROWS).map(|row| {
-            let row: String = (0..Self::COLUMNS)
-                .map(|column| self.cell(row, column).character())
-                .collect();
+            let row: String = (0..Self::COLUMNS).map(|column| self.cell(row, column).character()).collect();
             format!("{}\n", row.trim_end())
         });
         let text: String = rows.collect();
@@ -84,20 +82,13 @@ impl VgaText {
         let cell = self.cell(row, column);
         let glyph_line = font::glyph(cell.code)[line as usize];
         let lit = glyph_line << (x % GLYPH_WIDTH) & 0x80 != 0;
-        if lit || self.cursor_covers(row, column, line) {
-            cell.foreground()
-        } else {
-            cell.background()
-        }
+        if lit || self.cursor_covers(row, column, line) { cell.foreground() } else { cell.background() }
     }
 
     fn cell(&self, row: u32, column: u32) -> Cell {
         let at = 2 * u64::from(self.cell_number(row, column));
         let byte = |at| self.byte(at % Self::MEMORY_BYTES);
-        Cell {
-            code: byte(at),
-            attribute: byte(at + 1),
-        }
+        Cell { code: byte(at), attribute: byte(at + 1) }
     }
 
     /// Which cell of the memory is shown there; the screen's first is the one the CRT controller says.
@@ -135,11 +126,7 @@ impl Default for VgaText {
         let mut crtc = [0; CRTC_REGISTERS];
         crtc[usize::from(CURSOR_START)] = CURSOR_OFF | 14;
         crtc[usize::from(CURSOR_END)] = 15;
-        VgaText {
-            memory: Vec::new(),
-            index: 0,
-            crtc,
-        }
+        VgaText { memory: Vec::new(), index: 0, crtc }
     }
 }
 
@@ -170,11 +157,7 @@ impl Device for VgaText {
         let byte = match offset {
             ..CRTC_INDEX => self.byte(offset),
             CRTC_INDEX => self.index,
-            _ => self
-                .crtc
-                .get(usize::from(self.index))
-                .copied()
-                .unwrap_or(0xff),
+            _ => self.crtc.get(usize::from(self.index)).copied().unwrap_or(0xff),
         };
         (byte.into(), Vec::new())
     }

@@ -6,16 +6,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 fn board() -> Bus {
     let mut bus = Bus::default();
-    bus.attach(Uart16550::default(), Uart16550::REGIONS)
-        .expect("COM1 is free");
-    bus.attach(DebugConsole, DebugConsole::REGIONS)
-        .expect("0xe9 is free");
-    bus.attach(DebugExit, DebugExit::REGIONS)
-        .expect("0xf4 is free");
-    bus.attach(VgaText::default(), VgaText::REGIONS)
-        .expect("0xb8000 is free");
-    bus.attach(Framebuffer::default(), Framebuffer::REGIONS)
-        .expect("0xfd000000 is free");
+    bus.attach(Uart16550::default(), Uart16550::REGIONS).expect("COM1 is free");
+    bus.attach(DebugConsole, DebugConsole::REGIONS).expect("0xe9 is free");
+    bus.attach(DebugExit, DebugExit::REGIONS).expect("0xf4 is free");
+    bus.attach(VgaText::default(), VgaText::REGIONS).expect("0xb8000 is free");
+    bus.attach(Framebuffer::default(), Framebuffer::REGIONS).expect("0xfd000000 is free");
     bus
 }
 
@@ -28,18 +23,11 @@ fn hash(bus: &Bus) -> u64 {
 #[test]
 fn nothing_there_reads_as_all_ones_of_the_width() {
     let mut bus = board();
-    for (width, ones) in [
-        (Width::Byte, 0xff),
-        (Width::Word, 0xffff),
-        (Width::Dword, 0xffff_ffff),
-    ] {
+    for (width, ones) in [(Width::Byte, 0xff), (Width::Word, 0xffff), (Width::Dword, 0xffff_ffff)] {
         let access = bus.read(Space::Ports, 0x1234, width);
         assert_eq!((access.value, access.device), (ones, None));
     }
-    assert_eq!(
-        bus.read(Space::Memory, u64::MAX, Width::Qword).value,
-        u64::MAX
-    );
+    assert_eq!(bus.read(Space::Memory, u64::MAX, Width::Qword).value, u64::MAX);
 }
 
 #[test]
@@ -47,10 +35,7 @@ fn an_access_across_a_regions_end_reaches_nobody() {
     let mut bus = board();
     let access = bus.write(Space::Ports, 0xe9, Width::Word, 0x4142);
     assert_eq!((access.device, access.signals), (None, vec![]));
-    assert_eq!(
-        bus.read(Space::Ports, 0x3fe, Width::Dword).value,
-        0xffff_ffff
-    );
+    assert_eq!(bus.read(Space::Ports, 0x3fe, Width::Dword).value, 0xffff_ffff);
 }
 
 #[test]
@@ -64,20 +49,10 @@ fn ports_and_memory_are_two_spaces() {
 fn a_wide_access_to_a_byte_device_is_consecutive_bytes_lowest_first() {
     let mut bus = board();
     bus.write(Space::Ports, 0x3d4, Width::Word, 0x2a0f);
-    assert_eq!(
-        bus.read(Space::Ports, 0x3d4, Width::Word).value,
-        0x2a0f,
-        "index, then its data"
-    );
+    assert_eq!(bus.read(Space::Ports, 0x3d4, Width::Word).value, 0x2a0f, "index, then its data");
     bus.write(Space::Memory, 0xb8000, Width::Qword, 0x0764_0763_0762_0761);
-    assert_eq!(
-        bus.device::<VgaText>().map(VgaText::text).as_deref(),
-        Some("abcd\n")
-    );
-    assert_eq!(
-        bus.read(Space::Memory, 0xb8002, Width::Dword).value,
-        0x0763_0762
-    );
+    assert_eq!(bus.device::<VgaText>().map(VgaText::text).as_deref(), Some("abcd\n"));
+    assert_eq!(bus.read(Space::Memory, 0xb8002, Width::Dword).value, 0x0763_0762);
 }
 
 #[test]
@@ -90,37 +65,18 @@ fn a_wide_access_to_a_device_that_takes_it_is_one() {
 fn signals_of_a_split_access_come_in_order() {
     let mut bus = board();
     let value = u64::from(Framebuffer::ID) << 32;
-    bus.write(
-        Space::Memory,
-        Framebuffer::REGISTERS.0,
-        Width::Qword,
-        value | 0xdead,
-    );
+    bus.write(Space::Memory, Framebuffer::REGISTERS.0, Width::Qword, value | 0xdead);
     let access = bus.read(Space::Memory, Framebuffer::REGISTERS.0, Width::Qword);
-    assert_eq!(
-        access.value,
-        value | u64::from(Framebuffer::ID),
-        "ID, then the WIDTH just written"
-    );
+    assert_eq!(access.value, value | u64::from(Framebuffer::ID), "ID, then the WIDTH just written");
 }
 
 #[test]
 fn a_frame_travels_from_present_to_picture() {
     let mut bus = board();
     for (offset, value) in [(0x04, 1), (0x08, 1), (0x0c, 4), (0x14, 1)] {
-        bus.write(
-            Space::Memory,
-            Framebuffer::REGISTERS.0 + offset,
-            Width::Dword,
-            value,
-        );
+        bus.write(Space::Memory, Framebuffer::REGISTERS.0 + offset, Width::Dword, value);
     }
-    let access = bus.write(
-        Space::Memory,
-        Framebuffer::REGISTERS.0 + 0x18,
-        Width::Dword,
-        1,
-    );
+    let access = bus.write(Space::Memory, Framebuffer::REGISTERS.0 + 0x18, Width::Dword, 1);
     let framebuffer = access.device.expect("the framebuffer answers");
     let signals = bus.memory_read(framebuffer, Framebuffer::PIXELS, &[3, 2, 1, 0]);
     assert_eq!(signals, [Signal::FrameReady { number: 1 }]);
@@ -134,10 +90,7 @@ fn overlap_is_refused_with_both_names_and_leaves_the_bus_as_it_was() {
     let before = bus.clone();
     let regions = [Region::ports(Port(0x100), 4), Region::ports(Port(0x3ff), 2)];
     let error = bus.attach(DebugExit, &regions).expect_err("COM1 is there");
-    assert_eq!(
-        error.to_string(),
-        "debugexit at port 0x3ff..=0x400 overlaps uart0 at port 0x3f8..=0x3ff"
-    );
+    assert_eq!(error.to_string(), "debugexit at port 0x3ff..=0x400 overlaps uart0 at port 0x3f8..=0x3ff");
     assert_eq!(bus, before);
 }
 
@@ -158,14 +111,9 @@ fn a_region_must_have_a_length_and_end_inside_its_space() {
     ];
     for region in outside {
         let refused = Bus::default().attach(DebugConsole, &[region]);
-        assert!(
-            matches!(refused, Err(AttachError::OutsideSpace { .. })),
-            "{region}"
-        );
+        assert!(matches!(refused, Err(AttachError::OutsideSpace { .. })), "{region}");
     }
-    Bus::default()
-        .attach(DebugConsole, &[Region::ports(Port(0xffff), 1)])
-        .expect("the last port");
+    Bus::default().attach(DebugConsole, &[Region::ports(Port(0xffff), 1)]).expect("the last port");
 }
 
 #[test]
@@ -175,10 +123,7 @@ fn addresses_are_described_by_device_and_register() {
     assert_eq!(described(Space::Ports, 0x3f8), "uart0 > THR");
     assert_eq!(described(Space::Ports, 0x3fd), "uart0 > LSR");
     assert_eq!(described(Space::Ports, 0xf5), "debugexit > CODE");
-    assert_eq!(
-        described(Space::Memory, 0xfd00_0018),
-        "framebuffer > PRESENT"
-    );
+    assert_eq!(described(Space::Memory, 0xfd00_0018), "framebuffer > PRESENT");
     assert_eq!(described(Space::Ports, 0x1234), "port 0x1234");
     assert_eq!(described(Space::Memory, 0xfd00_1000), "memory 0xfd001000");
 }
@@ -216,21 +161,10 @@ const WIDTHS: [Width; 4] = [Width::Byte, Width::Word, Width::Dword, Width::Qword
 
 /// Any access, near a device more often than not.
 fn accesses() -> impl Strategy<Value = (Space, u64, Width, Option<u64>)> {
-    let ports = prop_oneof![
-        0x3f6..0x402u64,
-        0xe8..0xfau64,
-        0x3d2..0x3d8u64,
-        any::<u64>()
-    ];
-    let memory = prop_oneof![
-        0xb7ff8..0xc0008u64,
-        0xfcff_fff8..0xfd00_0030u64,
-        any::<u64>()
-    ];
-    let place = prop_oneof![
-        ports.prop_map(|port| (Space::Ports, port)),
-        memory.prop_map(|address| (Space::Memory, address)),
-    ];
+    let ports = prop_oneof![0x3f6..0x402u64, 0xe8..0xfau64, 0x3d2..0x3d8u64, any::<u64>()];
+    let memory = prop_oneof![0xb7ff8..0xc0008u64, 0xfcff_fff8..0xfd00_0030u64, any::<u64>()];
+    let place =
+        prop_oneof![ports.prop_map(|port| (Space::Ports, port)), memory.prop_map(|address| (Space::Memory, address)),];
     let value = proptest::option::of(prop_oneof![0..40u64, any::<u64>()]);
     (place, prop::sample::select(&WIDTHS), value)
         .prop_map(|((space, address), width, value)| (space, address, width, value))

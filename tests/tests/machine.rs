@@ -4,17 +4,22 @@
 
 mod machine {
     mod page_tables;
+    mod random_guest;
     mod testbed;
 
     mod atomicity;
     mod code_changes;
     mod decode_table;
+    mod determinism;
+    mod devices;
     mod drain_order;
     mod draining;
     mod fast_engine;
     mod faults;
     mod forwarding;
     mod pages;
+    mod possible_choices;
     mod schedules;
+    mod snapshots;
     mod strings;
 }

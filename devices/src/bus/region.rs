@@ -29,22 +29,12 @@ pub enum Space {
 impl Region {
     /// `len` ports from `base` on.
     pub const fn ports(base: Port, len: u64) -> Region {
-        Region {
-            space: Space::Ports,
-            base: base.0 as u64,
-            len,
-            offset: 0,
-        }
+        Region { space: Space::Ports, base: base.0 as u64, len, offset: 0 }
     }
 
     /// `len` bytes of physical memory from `base` on.
     pub const fn memory(base: PhysAddr, len: u64) -> Region {
-        Region {
-            space: Space::Memory,
-            base: base.0,
-            len,
-            offset: 0,
-        }
+        Region { space: Space::Memory, base: base.0, len, offset: 0 }
     }
 
     /// The same range, but the device is told `offset` for its first address.
@@ -65,8 +55,7 @@ impl Region {
             return false;
         };
         let last = self.base.checked_add(span);
-        last.is_some_and(|last| last <= self.space.last())
-            && self.offset.checked_add(span).is_some()
+        last.is_some_and(|last| last <= self.space.last()) && self.offset.checked_add(span).is_some()
     }
 
     pub(super) fn contains(&self, space: Space, address: u64) -> bool {

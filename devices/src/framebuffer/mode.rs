@@ -37,17 +37,9 @@ impl Mode {
 
     /// The visible bytes out of `bytes`, which are [`Mode::span`] long: rows without the padding between them.
     pub(super) fn visible(&self, bytes: &[u8]) -> Vec<u8> {
-        assert_eq!(
-            Some(bytes.len() as u64),
-            self.span(),
-            "the answer has the length asked for"
-        );
+        assert_eq!(Some(bytes.len() as u64), self.span(), "the answer has the length asked for");
         let row = self.width as usize * self.known_format().bytes() as usize;
-        bytes
-            .chunks(self.pitch as usize)
-            .flat_map(|line| &line[..row])
-            .copied()
-            .collect()
+        bytes.chunks(self.pitch as usize).flat_map(|line| &line[..row]).copied().collect()
     }
 
     /// The picture that visible bytes make.
@@ -55,11 +47,7 @@ impl Mode {
         let format = self.known_format();
         let pixels = visible.chunks_exact(format.bytes() as usize);
         let rgb = pixels.flat_map(|pixel| format.rgb(pixel)).collect();
-        Picture {
-            width: self.width,
-            height: self.height,
-            rgb,
-        }
+        Picture { width: self.width, height: self.height, rgb }
     }
 
     fn known_format(&self) -> Format {
@@ -78,9 +66,7 @@ impl Format {
     }
 
     fn from_register(value: u32) -> Option<Format> {
-        [Format::Xrgb8888, Format::Rgb565, Format::Grey8]
-            .into_iter()
-            .find(|&format| format as u32 == value)
+        [Format::Xrgb8888, Format::Rgb565, Format::Grey8].into_iter().find(|&format| format as u32 == value)
     }
 
     /// Red, green, blue of one pixel of [`Format::bytes`] bytes.
@@ -89,11 +75,7 @@ impl Format {
             Format::Xrgb8888 => [pixel[2], pixel[1], pixel[0]],
             Format::Rgb565 => {
                 let [low, high] = [pixel[0], pixel[1]];
-                [
-                    widen_5(high >> 3),
-                    widen_6((high & 7) << 3 | low >> 5),
-                    widen_5(low & 0x1f),
-                ]
+                [widen_5(high >> 3), widen_6((high & 7) << 3 | low >> 5), widen_5(low & 0x1f)]
             }
             Format::Grey8 => [pixel[0]; 3],
         }

@@ -36,27 +36,13 @@ fn the_id_register_spells_fpfb() {
 #[test]
 fn present_asks_for_the_visible_span_and_the_answer_is_the_frame() {
     let mut device = enabled([2, 2, 4, 2]);
-    assert_eq!(
-        write(&mut device, PRESENT, 0),
-        [Signal::ReadMemory {
-            address: PhysAddr(0xe000_0000),
-            length: 6
-        }]
-    );
-    assert_eq!(
-        [device.frames(), read(&mut device, PRESENT).into()],
-        [0, 0],
-        "not latched yet"
-    );
+    assert_eq!(write(&mut device, PRESENT, 0), [Signal::ReadMemory { address: PhysAddr(0xe000_0000), length: 6 }]);
+    assert_eq!([device.frames(), read(&mut device, PRESENT).into()], [0, 0], "not latched yet");
     let signals = device.memory_read(Framebuffer::PIXELS, &[1, 2, 99, 99, 3, 4]);
     assert_eq!(signals, [Signal::FrameReady { number: 1 }]);
     assert_eq!([device.frames(), read(&mut device, PRESENT).into()], [1, 1]);
     let picture = device.picture().expect("a frame was latched");
-    assert_eq!(
-        picture.rgb,
-        [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4],
-        "padding is not shown"
-    );
+    assert_eq!(picture.rgb, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], "padding is not shown");
 }
 
 #[test]
@@ -113,10 +99,7 @@ fn what_does_not_fit_is_refused_and_says_so_until_a_present_is_accepted() {
     assert_eq!(write(&mut device, PRESENT, 1), [], "disabled");
     assert_eq!(read(&mut device, STATUS), 1);
     write(&mut device, ENABLE, 1);
-    let all = Signal::ReadMemory {
-        address: Framebuffer::PIXELS,
-        length: Framebuffer::PIXEL_BYTES,
-    };
+    let all = Signal::ReadMemory { address: Framebuffer::PIXELS, length: Framebuffer::PIXEL_BYTES };
     assert_eq!(write(&mut device, PRESENT, 1), [all], "exactly fits");
     assert_eq!(read(&mut device, STATUS), 0);
 }

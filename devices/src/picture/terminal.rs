@@ -17,11 +17,7 @@ impl Picture {
     /// without, one as an ASCII shade.
     pub fn to_terminal(&self, max_columns: u32, colour: bool) -> String {
         let grid = Grid::of(self, max_columns);
-        if colour {
-            grid.half_blocks()
-        } else {
-            grid.shades()
-        }
+        if colour { grid.half_blocks() } else { grid.shades() }
     }
 }
 
@@ -41,13 +37,7 @@ impl Grid<'_> {
         let shrink = width.div_ceil(most);
         let enlarge = (most / width).clamp(1, MOST_ENLARGED);
         let cells = |pixels: u32| pixels.div_ceil(shrink) * enlarge;
-        Grid {
-            picture,
-            shrink,
-            enlarge,
-            columns: cells(picture.width),
-            half_rows: cells(picture.height),
-        }
+        Grid { picture, shrink, enlarge, columns: cells(picture.width), half_rows: cells(picture.height) }
     }
 
     fn half_blocks(&self) -> String {
@@ -95,8 +85,7 @@ fn colours((upper, lower): (Option<[u8; 3]>, Option<[u8; 3]>)) -> String {
     let mut codes = String::from("\x1b[0");
     for (code, colour) in [(38, upper), (48, lower)] {
         if let Some([red, green, blue]) = colour {
-            write!(codes, ";{code};2;{red};{green};{blue}")
-                .expect("writing to memory does not fail");
+            write!(codes, ";{code};2;{red};{green};{blue}").expect("writing to memory does not fail");
         }
     }
     codes + "m"

@@ -6,24 +6,14 @@ const BLACK: [u8; 3] = [0; 3];
 
 fn picture(rows: &[&[[u8; 3]]]) -> Picture {
     let size = |length: usize| u32::try_from(length).expect("small");
-    Picture {
-        width: size(rows[0].len()),
-        height: size(rows.len()),
-        rgb: rows.concat().concat(),
-    }
+    Picture { width: size(rows[0].len()), height: size(rows.len()), rgb: rows.concat().concat() }
 }
 
 fn decoded(file: &[u8]) -> Picture {
-    let mut reader = png::Decoder::new(std::io::Cursor::new(file))
-        .read_info()
-        .expect("a PNG file");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().expect("a PNG file");
     let mut rgb = vec![0; reader.output_buffer_size().expect("small")];
     let info = reader.next_frame(&mut rgb).expect("one picture");
-    Picture {
-        width: info.width,
-        height: info.height,
-        rgb,
-    }
+    Picture { width: info.width, height: info.height, rgb }
 }
 
 #[test]
@@ -42,14 +32,7 @@ fn scaling_repeats_pixels_in_both_directions() {
 
 #[test]
 fn small_pictures_are_enlarged_for_viewing_and_large_ones_are_not() {
-    let scale = |width| {
-        Picture {
-            width,
-            height: 0,
-            rgb: vec![],
-        }
-        .viewing_scale()
-    };
+    let scale = |width| Picture { width, height: 0, rgb: vec![] }.viewing_scale();
     assert_eq!([64, 320, 640].map(scale), [8, 2, 1]);
 }
 
@@ -77,20 +60,9 @@ fn without_colour_light_becomes_dense() {
 
 #[test]
 fn a_picture_is_shrunk_to_the_columns_and_enlarged_at_most_four_times() {
-    let wide = Picture {
-        width: 100,
-        height: 40,
-        rgb: vec![255; 100 * 40 * 3],
-    };
-    let lines = |text: &str| {
-        text.lines()
-            .map(|line| line.chars().count())
-            .collect::<Vec<_>>()
-    };
+    let wide = Picture { width: 100, height: 40, rgb: vec![255; 100 * 40 * 3] };
+    let lines = |text: &str| text.lines().map(|line| line.chars().count()).collect::<Vec<_>>();
     assert_eq!(lines(&wide.to_terminal(30, false)), [25; 5]);
-    assert_eq!(
-        lines(&picture(&[&[WHITE], &[WHITE]]).to_terminal(80, false)),
-        [4; 4]
-    );
+    assert_eq!(lines(&picture(&[&[WHITE], &[WHITE]]).to_terminal(80, false)), [4; 4]);
     assert_eq!(lines(&wide.to_terminal(0, false)), [1]);
 }

@@ -120,21 +120,14 @@ const FIFOS_ENABLED: u8 = 0b1100_0000;
 
 /// IIR, the interrupt identification register.
 pub(super) fn iir(interrupt: Option<Interrupt>, fcr: Fcr) -> u8 {
-    let fifos = if fcr.contains(Fcr::ENABLE) {
-        FIFOS_ENABLED
-    } else {
-        0
-    };
+    let fifos = if fcr.contains(Fcr::ENABLE) { FIFOS_ENABLED } else { 0 };
     fifos | interrupt.map_or(NO_INTERRUPT, |interrupt| interrupt as u8)
 }
 
 impl Fcr {
     /// How many received bytes interrupt: 1 without FIFO.
     pub(super) fn trigger(self) -> usize {
-        match (
-            self.contains(Fcr::TRIGGER_HIGH),
-            self.contains(Fcr::TRIGGER_LOW),
-        ) {
+        match (self.contains(Fcr::TRIGGER_HIGH), self.contains(Fcr::TRIGGER_LOW)) {
             (false, false) => 1,
             (false, true) => 4,
             (true, false) => 8,
@@ -146,17 +139,8 @@ impl Fcr {
 impl Mcr {
     /// The inputs that our own outputs make in loopback.
     pub(super) fn looped_back(self) -> Msr {
-        let wires = [
-            (Mcr::RTS, Msr::CTS),
-            (Mcr::DTR, Msr::DSR),
-            (Mcr::OUT1, Msr::RI),
-            (Mcr::OUT2, Msr::DCD),
-        ];
-        wires
-            .into_iter()
-            .filter(|&(output, _)| self.contains(output))
-            .map(|(_, input)| input)
-            .collect()
+        let wires = [(Mcr::RTS, Msr::CTS), (Mcr::DTR, Msr::DSR), (Mcr::OUT1, Msr::RI), (Mcr::OUT2, Msr::DCD)];
+        wires.into_iter().filter(|&(output, _)| self.contains(output)).map(|(_, input)| input).collect()
     }
 }
 
@@ -170,10 +154,6 @@ impl Msr {
             (Msr::RING_ENDED, ended.contains(Msr::RI)),
             (Msr::DCD_CHANGED, changed.contains(Msr::DCD)),
         ];
-        notices
-            .into_iter()
-            .filter(|&(_, happened)| happened)
-            .map(|(notice, _)| notice)
-            .collect()
+        notices.into_iter().filter(|&(_, happened)| happened).map(|(notice, _)| notice).collect()
     }
 }

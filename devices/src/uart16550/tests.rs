@@ -19,10 +19,7 @@ fn interrupting(ier: u8) -> Uart16550 {
 
 const RAISE: Signal = Signal::RaiseIrq(Irq(4));
 const LOWER: Signal = Signal::LowerIrq(Irq(4));
-const SENT: fn(u8) -> Signal = |byte| Signal::Transmit {
-    line: Line::Serial,
-    byte,
-};
+const SENT: fn(u8) -> Signal = |byte| Signal::Transmit { line: Line::Serial, byte };
 
 #[test]
 fn a_written_byte_is_sent_and_the_transmitter_is_empty_again() {
@@ -74,14 +71,7 @@ fn without_fifo_the_newest_byte_replaces_the_waiting_one() {
     let mut uart = Uart16550::default();
     uart.receive(1);
     uart.receive(2);
-    assert_eq!(
-        [
-            read(&mut uart, LSR),
-            read(&mut uart, RBR_THR),
-            read(&mut uart, LSR)
-        ],
-        [0x63, 2, 0x60]
-    );
+    assert_eq!([read(&mut uart, LSR), read(&mut uart, RBR_THR), read(&mut uart, LSR)], [0x63, 2, 0x60]);
 }
 
 #[test]
@@ -112,18 +102,10 @@ fn fcr_empties_the_receiver_and_reports_the_fifo_in_iir() {
     assert_eq!(read(&mut uart, IIR_FCR), 0x01);
     uart.receive(1);
     write(&mut uart, IIR_FCR, 0x01);
-    assert_eq!(
-        [read(&mut uart, IIR_FCR), read(&mut uart, LSR)],
-        [0xc1, 0x60],
-        "turning it on empties"
-    );
+    assert_eq!([read(&mut uart, IIR_FCR), read(&mut uart, LSR)], [0xc1, 0x60], "turning it on empties");
     uart.receive(1);
     write(&mut uart, IIR_FCR, 0x03);
-    assert_eq!(
-        [read(&mut uart, IIR_FCR), read(&mut uart, LSR)],
-        [0xc1, 0x60],
-        "and so does bit 1"
-    );
+    assert_eq!([read(&mut uart, IIR_FCR), read(&mut uart, LSR)], [0xc1, 0x60], "and so does bit 1");
 }
 
 #[test]
@@ -132,11 +114,7 @@ fn enabling_the_transmitter_interrupt_raises_it_and_reading_iir_takes_it_back() 
     assert_eq!(write(&mut uart, IER, 0x02), [RAISE]);
     assert_eq!(uart.read(IIR_FCR, Width::Byte), (0x02, vec![LOWER]));
     assert_eq!(uart.read(IIR_FCR, Width::Byte), (0x01, vec![]));
-    assert_eq!(
-        write(&mut uart, IER, 0x02),
-        [],
-        "only the rising enable counts"
-    );
+    assert_eq!(write(&mut uart, IER, 0x02), [], "only the rising enable counts");
 }
 
 #[test]
@@ -174,10 +152,7 @@ fn loopback_returns_what_is_sent_and_cuts_the_line_off() {
     write(&mut uart, MCR, 0x10);
     assert_eq!(write(&mut uart, RBR_THR, 0x5a), []);
     assert_eq!(uart.receive(1), []);
-    assert_eq!(
-        [read(&mut uart, RBR_THR), read(&mut uart, LSR)],
-        [0x5a, 0x60]
-    );
+    assert_eq!([read(&mut uart, RBR_THR), read(&mut uart, LSR)], [0x5a, 0x60]);
 }
 
 #[test]
@@ -194,11 +169,7 @@ fn loopback_wires_modem_outputs_to_inputs_and_msr_tells_changes_once() {
     let mut uart = Uart16550::default();
     assert_eq!(read(&mut uart, MSR), 0xb0, "a modem that is ready");
     write(&mut uart, MCR, 0x1f);
-    assert_eq!(
-        read(&mut uart, MSR),
-        0xf0,
-        "the same lines, and a ring that begins is no change bit"
-    );
+    assert_eq!(read(&mut uart, MSR), 0xf0, "the same lines, and a ring that begins is no change bit");
     write(&mut uart, MCR, 0x10);
     assert_eq!(read(&mut uart, MSR), 0x0f);
     assert_eq!(read(&mut uart, MSR), 0x00);

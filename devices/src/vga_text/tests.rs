@@ -14,10 +14,8 @@ fn set_crtc(vga: &mut VgaText, index: u8, value: u8) {
 
 /// The colours of one cell of the picture.
 fn colours_of(picture: &Picture, row: u32, column: u32) -> Vec<[u8; 3]> {
-    let mut colours = Vec::from_iter(
-        (0..16)
-            .flat_map(|y| (0..8).filter_map(move |x| picture.pixel(8 * column + x, 16 * row + y))),
-    );
+    let mut colours =
+        Vec::from_iter((0..16).flat_map(|y| (0..8).filter_map(move |x| picture.pixel(8 * column + x, 16 * row + y))));
     colours.sort();
     colours.dedup();
     colours
@@ -37,11 +35,7 @@ fn the_last_cell_of_the_screen_is_shown_and_the_next_is_not() {
     let mut vga = VgaText::default();
     write_text(&mut vga, 80 * 25 - 1, b"ab", 7);
     assert_eq!(vga.text().trim(), "a");
-    assert_eq!(
-        vga.read(MEMORY + 4000, Width::Byte).0,
-        b'b'.into(),
-        "but it is memory"
-    );
+    assert_eq!(vga.read(MEMORY + 4000, Width::Byte).0, b'b'.into(), "but it is memory");
 }
 
 #[test]
@@ -58,10 +52,7 @@ fn attributes_colour_the_glyph_and_its_ground_and_blinking_shows_as_steady() {
     write_text(&mut vga, 81, b"X", 0x9e);
     let picture = vga.picture();
     assert_eq!([picture.width, picture.height], [640, 400]);
-    assert_eq!(
-        colours_of(&picture, 1, 1),
-        [[0x00, 0x00, 0xaa], [0xff, 0xff, 0x55]]
-    );
+    assert_eq!(colours_of(&picture, 1, 1), [[0x00, 0x00, 0xaa], [0xff, 0xff, 0x55]]);
     assert_eq!(colours_of(&picture, 1, 2), [[0, 0, 0]]);
 }
 
@@ -71,11 +62,7 @@ fn the_cursor_shows_where_the_controller_says_once_turned_on() {
     write_text(&mut vga, 0, &[b' '; 2000], 0x07);
     set_crtc(&mut vga, CURSOR_HIGH, 0);
     set_crtc(&mut vga, CURSOR_LOW, 82);
-    assert_eq!(
-        colours_of(&vga.picture(), 1, 2),
-        [[0, 0, 0]],
-        "off at first"
-    );
+    assert_eq!(colours_of(&vga.picture(), 1, 2), [[0, 0, 0]], "off at first");
     set_crtc(&mut vga, CURSOR_START, 14);
     let picture = vga.picture();
     assert_eq!(picture.pixel(8 * 2, 16 + 13), Some([0, 0, 0]));
@@ -99,10 +86,7 @@ fn the_data_port_reads_back_the_selected_register_and_names_it() {
     set_crtc(&mut vga, CURSOR_LOW, 42);
     assert_eq!(vga.read(CRTC_DATA, Width::Byte).0, 42);
     assert_eq!(vga.register(CRTC_DATA), "CURSOR_LOCATION_LOW");
-    assert_eq!(
-        [vga.register(CRTC_INDEX), vga.register(100)],
-        ["CRTC_INDEX", "TEXT"]
-    );
+    assert_eq!([vga.register(CRTC_INDEX), vga.register(100)], ["CRTC_INDEX", "TEXT"]);
     set_crtc(&mut vga, 0x80, 1);
     assert_eq!(vga.read(CRTC_DATA, Width::Byte).0, 0xff, "no such register");
 }

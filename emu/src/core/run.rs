@@ -130,6 +130,7 @@ impl Turn<'_> {
         }
         let eager = self.world.settings.model == MemoryModel::SC;
         let would_fault = self.observe(1, eager, false, Extent::Rehearsal).exit != PreciseExit::Stopped;
+        self.precise_engine().forget_fault();
         let extent = if would_fault { Extent::Steps } else { Extent::OneAccess };
         self.precise(1, eager, false, extent);
     }

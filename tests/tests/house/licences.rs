@@ -34,18 +34,9 @@ const OURS: &str = "GPL-2.0-only";
 fn every_crate_in_the_binary_may_be_combined_with_unicorn() {
     let metadata = metadata(root());
     let linked = linked_into(&metadata, "fencepost");
-    assert!(
-        linked.contains_key("unicorn-engine"),
-        "fencepost is expected to contain Unicorn, found only {linked:?}"
-    );
-    let refused: Vec<_> = linked
-        .iter()
-        .filter(|(_, licence)| !is_compatible(licence))
-        .collect();
-    assert!(
-        refused.is_empty(),
-        "these crates may not be linked into a {OURS} binary: {refused:?}"
-    );
+    assert!(linked.contains_key("unicorn-engine"), "fencepost is expected to contain Unicorn, found only {linked:?}");
+    let refused: Vec<_> = linked.iter().filter(|(_, licence)| !is_compatible(licence)).collect();
+    assert!(refused.is_empty(), "these crates may not be linked into a {OURS} binary: {refused:?}");
 }
 
 #[test]
@@ -55,11 +46,7 @@ fn all_our_packages_say_gpl_2_only() {
         let members: BTreeSet<&str> = strings(&metadata["workspace_members"]);
         for package in list(&metadata["packages"]) {
             if members.contains(text(&package["id"])) {
-                assert_eq!(
-                    package["license"], OURS,
-                    "the licence of {}",
-                    package["name"]
-                );
+                assert_eq!(package["license"], OURS, "the licence of {}", package["name"]);
             }
         }
     }
@@ -67,21 +54,10 @@ fn all_our_packages_say_gpl_2_only() {
 
 #[test]
 fn an_alternative_to_apache_is_what_makes_a_licence_acceptable() {
-    for accepted in [
-        "MIT OR Apache-2.0",
-        "MIT/Apache-2.0",
-        "(MIT OR Apache-2.0) AND Unicode-3.0",
-        "GPL-2.0",
-    ] {
+    for accepted in ["MIT OR Apache-2.0", "MIT/Apache-2.0", "(MIT OR Apache-2.0) AND Unicode-3.0", "GPL-2.0"] {
         assert!(is_compatible(accepted), "{accepted}");
     }
-    for refused in [
-        "Apache-2.0",
-        "MIT AND Apache-2.0",
-        "GPL-3.0-only",
-        "(MIT OR Apache-2.0) AND OpenSSL",
-        "",
-    ] {
+    for refused in ["Apache-2.0", "MIT AND Apache-2.0", "GPL-3.0-only", "(MIT OR Apache-2.0) AND OpenSSL", ""] {
         assert!(!is_compatible(refused), "{refused}");
     }
 }
@@ -103,25 +79,16 @@ fn is_compatible(licence: &str) -> bool {
 /// Name and licence of a package and of all that its normal dependencies bring in: build scripts and tests are not
 /// distributed, so theirs do not count.
 fn linked_into<'a>(metadata: &'a Value, name: &str) -> BTreeMap<&'a str, &'a str> {
-    let packages: BTreeMap<&str, &Value> = list(&metadata["packages"])
-        .map(|package| (text(&package["id"]), package))
-        .collect();
-    let nodes: BTreeMap<&str, &Value> = list(&metadata["resolve"]["nodes"])
-        .map(|node| (text(&node["id"]), node))
-        .collect();
-    let mut pending: Vec<&str> = packages
-        .iter()
-        .filter(|(_, package)| package["name"] == name)
-        .map(|(id, _)| *id)
-        .collect();
+    let packages: BTreeMap<&str, &Value> =
+        list(&metadata["packages"]).map(|package| (text(&package["id"]), package)).collect();
+    let nodes: BTreeMap<&str, &Value> =
+        list(&metadata["resolve"]["nodes"]).map(|node| (text(&node["id"]), node)).collect();
+    let mut pending: Vec<&str> =
+        packages.iter().filter(|(_, package)| package["name"] == name).map(|(id, _)| *id).collect();
     let mut reached = BTreeSet::new();
     while let Some(id) = pending.pop() {
         if reached.insert(id) {
-            pending.extend(
-                list(&nodes[id]["deps"])
-                    .filter(is_normal)
-                    .map(|dependency| text(&dependency["pkg"])),
-            );
+            pending.extend(list(&nodes[id]["deps"]).filter(is_normal).map(|dependency| text(&dependency["pkg"])));
         }
     }
     reached
@@ -138,10 +105,7 @@ fn is_normal(dependency: &&Value) -> bool {
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value
-        .as_array()
-        .expect("cargo metadata gives a list here")
-        .iter()
+    value.as_array().expect("cargo metadata gives a list here").iter()
 }
 
 fn strings(value: &Value) -> BTreeSet<&str> {

@@ -10,9 +10,7 @@ use serde_json::Value;
 
 /// The repository's root.
 pub(super) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ is a folder of the repository")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is a folder of the repository")
 }
 
 /// The guest software, a workspace of its own.
@@ -47,35 +45,24 @@ pub(super) fn rust_sources() -> Vec<(String, String)> {
 fn git_files(selection: &[&str]) -> Vec<String> {
     let mut git = Command::new("git");
     // A checkout that belongs to another user (a container's volume) is not suspicious when it is only listed.
-    git.args(["-c", "safe.directory=*", "ls-files", "-z"])
-        .args(selection)
-        .current_dir(root());
+    git.args(["-c", "safe.directory=*", "ls-files", "-z"]).args(selection).current_dir(root());
     let listing = succeed(git);
     let mut paths: Vec<String> = listing.split_terminator('\0').map(str::to_owned).collect();
     paths.sort();
     paths.dedup();
-    assert!(
-        !paths.is_empty(),
-        "a rule about files means nothing if git lists none"
-    );
+    assert!(!paths.is_empty(), "a rule about files means nothing if git lists none");
     paths
 }
 
 /// A cargo command in a folder. Its build output goes to the folder that this test itself was built in.
 pub(super) fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo
-        .args(arguments)
-        .current_dir(folder)
-        .env("CARGO_TARGET_DIR", target());
+    cargo.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target());
     // What the outer cargo says about this package would make crates look changed that read these variables.
     for (name, _) in env::vars_os() {
         let about_this_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "OUT_DIR"];
         let text = name.to_string_lossy();
-        if about_this_package
-            .iter()
-            .any(|prefix| text.starts_with(prefix))
-        {
+        if about_this_package.iter().any(|prefix| text.starts_with(prefix)) {
             cargo.env_remove(&name);
         }
     }
@@ -94,12 +81,7 @@ pub(super) fn scratch() -> &'static Path {
 
 /// `cargo metadata` of a workspace, for the platform that the tests run on.
 pub(super) fn metadata(folder: &Path) -> Value {
-    let arguments = [
-        "metadata",
-        "--locked",
-        "--format-version=1",
-        "--filter-platform=host-tuple",
-    ];
+    let arguments = ["metadata", "--locked", "--format-version=1", "--filter-platform=host-tuple"];
     let text = succeed(cargo(folder, &arguments));
     serde_json::from_str(&text).expect("cargo metadata prints JSON")
 }
@@ -111,9 +93,7 @@ pub(super) fn succeed(mut command: Command) -> String {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let line = words.join(" ");
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("cannot start {line}: {error}"));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),

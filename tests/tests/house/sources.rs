@@ -8,11 +8,7 @@ use super::{
 };
 
 /// The engine talks to a C library and guests to bare hardware; nothing else has a reason.
-const UNSAFE_ALLOWED: [&str; 3] = [
-    "emu/src/core/engine.rs",
-    "emu/src/core/engine/",
-    "programs/guest/",
-];
+const UNSAFE_ALLOWED: [&str; 3] = ["emu/src/core/engine.rs", "emu/src/core/engine/", "programs/guest/"];
 
 /// Folders that exist on one machine only. Without slashes here, so that this file passes its own test.
 const MACHINE_FOLDERS: [&str; 6] = ["home", "root", "Users", "tmp", "work", "mnt"];
@@ -24,11 +20,7 @@ const REASON_REACH: usize = 12;
 fn unsafe_stays_in_the_engine_and_the_guests() {
     let strays = places(|path, text| {
         let allowed = UNSAFE_ALLOWED.iter().any(|place| path.starts_with(place));
-        if allowed {
-            Vec::new()
-        } else {
-            unsafe_lines(text)
-        }
+        if allowed { Vec::new() } else { unsafe_lines(text) }
     });
     assert!(strays.is_empty(), "unsafe is not allowed here: {strays:#?}");
 }
@@ -41,10 +33,7 @@ fn every_unsafe_says_why_it_is_sound() {
         found.retain(|line| !has_reason(&lines, *line));
         found
     });
-    assert!(
-        silent.is_empty(),
-        "a SAFETY sentence is missing near: {silent:#?}"
-    );
+    assert!(silent.is_empty(), "a SAFETY sentence is missing near: {silent:#?}");
 }
 
 #[test]
@@ -70,10 +59,7 @@ fn no_file_names_a_folder_of_one_machine() {
             named.push(format!("{path}:{line}"));
         }
     }
-    assert!(
-        named.is_empty(),
-        "a path that exists on one machine only: {named:#?}"
-    );
+    assert!(named.is_empty(), "a path that exists on one machine only: {named:#?}");
 }
 
 #[test]
@@ -97,11 +83,7 @@ fn places(rule: impl Fn(&str, &str) -> Vec<usize>) -> Vec<String> {
 
 /// The numbers, from 1, of the lines that fit.
 fn lines_with(text: &str, fits: impl Fn(&str) -> bool) -> Vec<usize> {
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| fits(line))
-        .map(|(index, _)| index + 1)
-        .collect()
+    text.lines().enumerate().filter(|(_, line)| fits(line)).map(|(index, _)| index + 1).collect()
 }
 
 /// Whether the line itself, or the paragraph it ends, holds a SAFETY comment or a `# Safety` section.
@@ -119,21 +101,11 @@ fn names_machine_folder(line: &str) -> bool {
     let home = env::var("HOME").unwrap_or_default();
     let exact = [here, home];
     // A clone or a home at the file system's root has too short a path to tell it from anything else.
-    if exact
-        .iter()
-        .any(|path| path.matches('/').count() > 1 && line.contains(path.as_str()))
-    {
+    if exact.iter().any(|path| path.matches('/').count() > 1 && line.contains(path.as_str())) {
         return true;
     }
     MACHINE_FOLDERS
         .iter()
-        .flat_map(|name| {
-            line.match_indices(&format!("/{name}/"))
-                .map(|(at, _)| at)
-                .collect::<Vec<_>>()
-        })
-        .any(|at| {
-            !line[..at]
-                .ends_with(|before: char| before.is_alphanumeric() || "._-~/}*$".contains(before))
-        })
+        .flat_map(|name| line.match_indices(&format!("/{name}/")).map(|(at, _)| at).collect::<Vec<_>>())
+        .any(|at| !line[..at].ends_with(|before: char| before.is_alphanumeric() || "._-~/}*$".contains(before)))
 }

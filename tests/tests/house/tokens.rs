@@ -10,9 +10,7 @@ pub(super) fn unsafe_lines(source: &str) -> Vec<usize> {
 /// The lines, counted from 1, on which code promises what the compiler cannot check: blocks, impls and extern blocks.
 /// An `unsafe fn` asks for a promise instead, and what its body promises stands in blocks of its own.
 pub(super) fn promise_lines(source: &str) -> Vec<usize> {
-    lines_where(source, |tokens| {
-        is_word(&tokens[0], "unsafe") && is_promise(&tokens[1..])
-    })
+    lines_where(source, |tokens| is_word(&tokens[0], "unsafe") && is_promise(&tokens[1..]))
 }
 
 /// The lines, counted from 1, on which one of these macros is called.
@@ -35,9 +33,7 @@ fn lines_where(source: &str, fits: impl Fn(&[TokenTree]) -> bool) -> Vec<usize> 
 }
 
 fn parse(source: &str) -> TokenStream {
-    source
-        .parse()
-        .unwrap_or_else(|error| panic!("a source of ours is not Rust: {error}\n{source}"))
+    source.parse().unwrap_or_else(|error| panic!("a source of ours is not Rust: {error}\n{source}"))
 }
 
 fn visit(stream: TokenStream, look: &mut impl FnMut(&[TokenTree])) {

@@ -5,11 +5,7 @@ use std::{path::Path, process::Command};
 use super::project::{cargo, guest, root, scratch, succeed};
 
 /// With `cargo test --release` the dependencies' release builds are the ones that exist already.
-const PROFILE: &str = if cfg!(debug_assertions) {
-    "--profile=dev"
-} else {
-    "--profile=release"
-};
+const PROFILE: &str = if cfg!(debug_assertions) { "--profile=dev" } else { "--profile=release" };
 
 /// Only the names of the files that `cargo fmt --all` would change.
 const FORMATTED: [&str; 5] = ["fmt", "--all", "--check", "--", "--files-with-diff"];
@@ -26,10 +22,7 @@ fn guest_code_is_formatted() {
 
 #[test]
 fn host_code_has_no_lint() {
-    let mut clippy = cargo(
-        root(),
-        &["clippy", "--workspace", "--all-targets", "--locked"],
-    );
+    let mut clippy = cargo(root(), &["clippy", "--workspace", "--all-targets", "--locked"]);
     clippy.args([PROFILE, "--", "-Dwarnings"]);
     succeed(clippy);
 }
@@ -40,19 +33,14 @@ fn guest_code_has_no_lint() {
     let mut clippy = cargo(&guest(), &["clippy", "--workspace", "--locked"]);
     clippy.args(["--target", guest_target(), "--", "-Dwarnings"]);
     // The guests' flags come from their own configuration, and what is built with them is kept apart from the host's.
-    clippy
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    clippy.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     clippy.env("CARGO_TARGET_DIR", scratch().join("guest"));
     succeed(clippy);
 }
 
 #[test]
 fn documentation_has_no_warning() {
-    let mut doc = cargo(
-        root(),
-        &["doc", "--workspace", "--no-deps", "--locked", PROFILE],
-    );
+    let mut doc = cargo(root(), &["doc", "--workspace", "--no-deps", "--locked", PROFILE]);
     doc.env("RUSTDOCFLAGS", "-Dwarnings");
     succeed(doc);
 }
@@ -65,8 +53,5 @@ fn guest_target() -> &'static str {
         rustc.args(["--print=target-libdir", "--target", target]);
         Path::new(succeed(rustc).trim()).exists()
     };
-    targets
-        .into_iter()
-        .find(installed)
-        .unwrap_or_else(|| panic!("run `rustup target add {}`", targets[1]))
+    targets.into_iter().find(installed).unwrap_or_else(|| panic!("run `rustup target add {}`", targets[1]))
 }

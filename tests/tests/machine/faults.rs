@@ -177,20 +177,58 @@ fn a_fault_at_the_end_of_a_long_run_is_the_same() {
 }
 
 #[test]
-fn an_instruction_that_faults_after_its_first_access_takes_back_what_is_still_its_own() {
-    // ENTER stores to the alias, loads, and stores to the read-only page below it.
-    let code = |a: &mut CodeAssembler| {
-        a.mov(esp, READ_ONLY as u32 + 0x1008)?;
-        a.mov(ebp, Y as u32)?;
-        a.enter(16, 2)
-    };
-    let mut t = paged(TSO, &[&code]);
-    t.steps(0, 2);
-    t.access(0);
-    assert_eq!(t.pending(0), [(FIRST_FRAME, 8, Y)]);
-    t.step(0);
-    assert_eq!(t.fault().1, page_fault(WRITE_PROTECTED, READ_ONLY + 0xff8));
-    assert_eq!(t.memory(FIRST_FRAME), 0);
+fn an_instruction_that_would_fault_makes_no_access_early_but_faults_as_a_whole() {
+    let last: [Code; 4] = [
+        // ENTER stores to the alias, loads, and stores to the read-only page below it.
+        &|a| a.enter(16, 2),
+        &|a| a.add(qword_ptr(READ_ONLY), rax),
+        &|a| a.mov(qword_ptr(MISSING - 5), rax),
+        &|a| a.pop(qword_ptr(MISSING)),
+    ];
+    for last in last {
+        for model in MemoryModel::ALL {
+            let code = |a: &mut CodeAssembler| {
+                a.mov(esp, READ_ONLY as u32 + 0x1008)?;
+                a.mov(ebp, Y as u32)?;
+                a.mov(qword_ptr(X), 1)?;
+                last(a)
+            };
+            let other = |a: &mut CodeAssembler| a.mov(qword_ptr(Z), 1);
+            let mut t = paged(model, &[&code, &other]);
+            t.steps(0, 3);
+            let before = t.core(0).clone();
+            t.access(0);
+            let (pc, _) = t.fault();
+            let mut after = t.core(0).clone();
+            assert_eq!((pc, after.clock), (before.cpu.linear_pc(), before.clock), "it is no step, under {model}");
+            after.cpu.cr2 = before.cpu.cr2;
+            assert_eq!(after.cpu, before.cpu);
+            assert_eq!((after.partial.len(), t.memory(X)), (0, 1), "only what was pending before it has drained");
+            assert_eq!([FIRST_FRAME, READ_ONLY_FRAME, END].map(|address| t.memory(address)), [0; 3], "under {model}");
+            let drained = t.events().iter().filter(|event| matches!(event, Event::Drained { .. })).count();
+            assert_eq!(drained, before.buffer.entries().len(), "no store of its own was ever pending, under {model}");
+        }
+    }
+}
+
+#[test]
+fn an_instruction_that_has_begun_and_faults_then_takes_back_what_is_still_its_own() {
+    // The second half's page is there at first; the other core takes it away between the two halves.
+    let code = |a: &mut CodeAssembler| a.mov(qword_ptr(LAST - 5), rsp);
+    let other = |a: &mut CodeAssembler| a.mov(dword_ptr(entry_of(LAST)), 0);
+    for model in MemoryModel::ALL {
+        let mut t = paged(model, &[&code, &other]);
+        t.access(0);
+        assert_eq!(t.core(0).partial.len(), 1);
+        t.step(1);
+        t.drain_all(1);
+        let snapshot = t.machine.snapshot();
+        // Going back to a snapshot forgets what the core knows about pages.
+        t.machine.restore(&snapshot);
+        t.step(0);
+        assert_eq!(t.fault().1, page_fault(WRITE_MISSING, LAST), "under {model}");
+        assert_eq!(t.core(0).partial.len(), 0);
+    }
 }
 
 #[test]

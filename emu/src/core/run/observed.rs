@@ -500,7 +500,14 @@ impl PreciseRun<'_, '_> {
         if self.world.memory.read(address, &mut bytes) {
             match until {
                 Until::NextAccess => self.overlays.push((address, bytes)),
-                Until::Retired => self.restores.push((address, bytes)),
+                Until::Retired => {
+                    self.restores.push((address, bytes));
+                    if self.world.code.touches(address, length) {
+                        // Nothing may be translated from the bytes that are about to be put back.
+                        self.world.written.push((address, length));
+                        self.last_step = true;
+                    }
+                }
                 Until::Faulted => self.committed.push((address, bytes)),
             }
         }

@@ -1,6 +1,6 @@
 //! One virtual core: its architectural registers, its store buffer, and how far it is into its current instruction.
 //!
-//! A core is plain data. The Unicorn engines that execute it (see [`engine`]) are caches of this data.
+//! A core is plain data. The Unicorn engines that execute it (`core/engine`) are caches of this data.
 
 pub(crate) mod code_map;
 pub mod cpu_state;

@@ -13,9 +13,13 @@
 //! engine notices stores made by another engine or by the host to translated code; `until = 0` is an address like any other;
 //! stopping from another thread corrupts the guest; with any memory hook *all* accesses take the slow path.
 //!
-//! Known limit: in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half
-//! in memory, and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that
-//! part twice.
+//! Known limits:
+//!
+//! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory,
+//!   and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that part twice;
+//! - address translations that an engine has cached are not part of a machine's state: a guest that changes a page table
+//!   entry and relies on the old one being used until INVLPG may run differently after a snapshot is restored;
+//! - Unicorn does not check the alignment of MOVAPS and its relatives, and MONITOR is accepted.
 
 pub(crate) mod fast;
 mod host_memory;

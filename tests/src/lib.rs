@@ -1,1 +1,4 @@
-//! Placeholder.
+//! What the integration tests share.
+#![forbid(unsafe_code)]
+
+pub mod fuzz;

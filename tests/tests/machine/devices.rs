@@ -188,13 +188,14 @@ fn a_frame_shows_what_has_drained_when_the_write_arrives() {
 
 #[test]
 fn a_load_of_nothing_gives_all_ones_and_an_event() {
-    let loads: [(Code, u8); 4] = [
-        (&|a| a.mov(al, byte_ptr(rbx)), 1),
-        (&|a| a.mov(ax, word_ptr(rbx)), 2),
-        (&|a| a.mov(eax, dword_ptr(rbx)), 4),
-        (&|a| a.mov(rax, qword_ptr(rbx)), 8),
+    // The engine cuts 8 bytes into two accesses.
+    let loads: [(Code, u64, u8); 4] = [
+        (&|a| a.mov(al, byte_ptr(rbx)), 0xff, 1),
+        (&|a| a.mov(ax, word_ptr(rbx)), 0xffff, 2),
+        (&|a| a.mov(eax, dword_ptr(rbx)), 0xffff_ffff, 4),
+        (&|a| a.mov(rax, qword_ptr(rbx)), u64::MAX, 4),
     ];
-    for (load, width) in loads {
+    for (load, expected, width) in loads {
         let code = |a: &mut CodeAssembler| {
             a.xor(eax, eax)?;
             a.mov(ebx, NOTHING as u32)?;
@@ -202,8 +203,8 @@ fn a_load_of_nothing_gives_all_ones_and_an_event() {
         };
         let mut t = Testbed::new(TSO, &[&code]);
         t.steps(0, 3);
+        assert_eq!(t.rax(0), expected);
         let ones = u64::MAX >> (64 - 8 * width);
-        assert_eq!(t.rax(0), ones);
         let events = outer_events(&mut t);
         let core = CoreId(0);
         assert!(events.contains(&Event::Unanswered { core, address: NOTHING, port: false }), "{events:?}");
@@ -297,6 +298,7 @@ fn rdtsc_reads_the_cores_own_clock() {
     for other_steps in [0, 500] {
         let spin = |a: &mut CodeAssembler| {
             let mut again = a.create_label();
+            a.nop()?;
             a.set_label(&mut again)?;
             a.jmp(again)
         };
@@ -395,11 +397,11 @@ fn when_all_cores_have_halted_the_machine_stops_only_after_everything_pending_is
     let (drain, arrive) = (Choice::Drain { core: CoreId(0), entry: 0 }, Choice::Arrive);
     for order in [[drain, arrive], [arrive, drain]] {
         let mut t = halted_with_something_pending();
-        assert_eq!((t.machine.stop(), t.machine.choices()), (None, vec![drain, arrive]));
+        assert_eq!((t.machine.stop().copied(), t.machine.choices()), (None, vec![drain, arrive]));
         t.apply(order[0]);
-        assert_eq!((t.machine.stop(), t.machine.choices()), (None, vec![order[1]]));
+        assert_eq!((t.machine.stop().copied(), t.machine.choices()), (None, vec![order[1]]));
         t.apply(order[1]);
-        assert_eq!((t.machine.stop(), t.machine.choices()), (Some(&Stop::AllHalted), vec![]));
+        assert_eq!((t.machine.stop().copied(), t.machine.choices()), (Some(Stop::AllHalted), vec![]));
     }
 }
 

@@ -8,11 +8,22 @@ use iced_x86::code_asm::*;
 /// At most how many instructions, small groups of them or loops a guest has per core, less 5.
 const LENGTH: u64 = 40;
 
+/// What a core executes, drawn from a stream of numbers.
+type Guest = fn(&mut CodeAssembler, &mut Numbers) -> Result<(), IcedError>;
+
 /// An image in which each of `cores` cores has a random program; all of them work in the same few KiB.
 pub(crate) fn random_image(cores: usize, seed: u64) -> Image {
-    let programs: Vec<_> = (0..cores as u64)
-        .map(|core| move |a: &mut CodeAssembler| program(a, &mut Numbers(seed ^ core << 32)))
-        .collect();
+    image_of(cores, seed, program)
+}
+
+/// Like [`random_image`], and the cores also talk to devices.
+pub(crate) fn talking_image(cores: usize, seed: u64) -> Image {
+    image_of(cores, seed, talking_program)
+}
+
+fn image_of(cores: usize, seed: u64, guest: Guest) -> Image {
+    let programs: Vec<_> =
+        (0..cores as u64).map(|core| move |a: &mut CodeAssembler| guest(a, &mut Numbers(seed ^ core << 32))).collect();
     let programs: Vec<Code> = programs.iter().map(|program| program as Code).collect();
     image(&programs, &[])
 }
@@ -50,6 +61,23 @@ fn program(a: &mut CodeAssembler, n: &mut Numbers) -> Result<(), IcedError> {
         match n.below(8) {
             0 => counted_loop(a, n)?,
             1 => jumped_over(a, n)?,
+            _ => group(a, n)?,
+        }
+    }
+    Ok(())
+}
+
+/// A random program some of whose accesses go to the framebuffer's registers, to nothing, and to ports.
+fn talking_program(a: &mut CodeAssembler, n: &mut Numbers) -> Result<(), IcedError> {
+    a.mov(ebp, X as u32)?;
+    for _ in 0..n.below(LENGTH) + 5 {
+        let device = n.pick(&[fencepost::devices::Framebuffer::REGISTERS.0, 0xc000_0000]) + 4 * n.below(10);
+        a.mov(r14d, device as u32)?;
+        match n.below(8) {
+            0 | 1 => a.mov(dword_ptr(r14), n.pick(&[eax, ebx, r8d]))?,
+            2 => a.mov(n.pick(&[eax, ebx, r8d]), dword_ptr(r14))?,
+            3 => a.out(n.pick(&[0x80u32, 0xe9]), n.pick(&[al]))?,
+            4 => counted_loop(a, n)?,
             _ => group(a, n)?,
         }
     }

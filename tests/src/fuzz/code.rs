@@ -1,0 +1,86 @@
+//! Guests: random bytes as code, and random instructions that mean harm, under every model and with all kinds of slices.
+
+use super::instructions;
+use super::random::Random;
+use fencepost::loader::Image;
+use fencepost::memory_model::MemoryModel;
+use fencepost::runner::Slices;
+use fencepost::testbench::{Run, Testbench};
+
+/// Steps of all cores together.
+const STEPS: u64 = 20_000;
+/// RAM in bytes: the least, so that stores often meet what matters.
+const RAM: u64 = 2 << 20;
+/// Where the code of a 32-bit guest lies.
+const BASE_32: u32 = 0x10_0000;
+
+pub(super) fn case(seed: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let image = image(&mut random);
+    let model = random.pick(&MemoryModel::ALL);
+    let slices =
+        random.pick(&[Slices::AnyMagnitude, Slices::AnyMagnitude, Slices::Around(1), Slices::Around(10), Slices::Around(1000)]);
+    let cores = if random.one_in(8) { 1 + random.below(4) as u8 } else { 2 };
+    let bench = Testbench::image(image).cores(cores).model(model).ram(RAM).slices(slices).seed(seed).max_steps(STEPS);
+    let run = bench.clone().run().map_err(|error| format!("it does not start: {error}"))?;
+    match random.below(8) {
+        0 => compare(&run, replay(bench, &run)?, "its replay"),
+        1 => compare(&run, replay(bench.trace(), &run)?, "its replay by the precise engine alone"),
+        _ => Ok(()),
+    }
+}
+
+fn image(random: &mut Random) -> Image {
+    match random.below(8) {
+        0 | 1 => {
+            let length = 1 + random.index(4096);
+            Image::from_flat("random bytes", random.bytes(length))
+        }
+        2 => {
+            let length = 1 + random.index(4096);
+            let code = random.bytes(length);
+            Image::from_elf("random bytes", elf_32(&code)).expect("the header is right")
+        }
+        3 => {
+            let code = instructions::blob(random);
+            Image::from_elf("random instructions", elf_32(&code)).expect("the header is right")
+        }
+        _ => Image::from_flat("random instructions", instructions::blob(random)),
+    }
+}
+
+fn replay(bench: Testbench, run: &Run) -> Result<Run, String> {
+    let schedule = run.schedule().expect("it was recorded");
+    let bench = bench.schedule(schedule).map_err(|error| error.to_string())?;
+    bench.max_steps(u64::MAX).run().map_err(|error| error.to_string())
+}
+
+fn compare(run: &Run, again: Run, what: &str) -> Result<(), String> {
+    let of = |run: &Run| (run.trace_hash(), run.steps(), run.stop());
+    if of(run) == of(&again) {
+        return Ok(());
+    }
+    Err(format!("{what} differs: {:x?}, and then {:x?}", of(run), of(&again)))
+}
+
+/// An ELF32 executable of `code`, entered at its first byte.
+fn elf_32(code: &[u8]) -> Vec<u8> {
+    const HEADERS: u32 = 52 + 32;
+    let mut file = b"\x7fELF\x01\x01\x01".to_vec();
+    file.resize(16, 0);
+    for half in [2u16, 3] {
+        file.extend(half.to_le_bytes());
+    }
+    for word in [1, BASE_32 + HEADERS, 52, 0, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    for half in [52u16, 32, 1, 40, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    let size = HEADERS + code.len() as u32;
+    for word in [1, 0, BASE_32, BASE_32, size, size, 7, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(code);
+    file
+}

@@ -14,6 +14,7 @@ mod machine {
     mod devices;
     mod drain_order;
     mod draining;
+    mod equal_buffers;
     mod fast_engine;
     mod faults;
     mod forwarding;
@@ -21,5 +22,6 @@ mod machine {
     mod possible_choices;
     mod schedules;
     mod snapshots;
+    mod spinning;
     mod strings;
 }

@@ -63,8 +63,10 @@ pub(crate) fn has_several_accesses(cpu: &CpuState, memory: &Memory) -> bool {
     let mut factory = InstructionInfoFactory::new();
     let operands = factory.info(&instruction).used_memory();
     let accesses = operands.iter().map(|operand| {
+        // A repeated string instruction's operand has no size of its own: it is as many rounds as RCX says.
+        let size = operand.memory_size().size().max(instruction.memory_size().size()) as u64;
         let pieces = match operand.virtual_address(0, |register, _, _| register_value(register, cpu)) {
-            Some(start) => atomic_pieces(start, operand.memory_size().size() as u64),
+            Some(start) => atomic_pieces(start, size),
             None => 2,
         };
         pieces * directions(operand.access())

@@ -18,8 +18,13 @@ pub(super) fn case(seed: u64) -> Result<(), String> {
     let mut random = Random::new(seed);
     let image = image(&mut random);
     let model = random.pick(&MemoryModel::ALL);
-    let slices =
-        random.pick(&[Slices::AnyMagnitude, Slices::AnyMagnitude, Slices::Around(1), Slices::Around(10), Slices::Around(1000)]);
+    let slices = random.pick(&[
+        Slices::AnyMagnitude,
+        Slices::AnyMagnitude,
+        Slices::Around(1),
+        Slices::Around(10),
+        Slices::Around(1000),
+    ]);
     let cores = if random.one_in(8) { 1 + random.below(4) as u8 } else { 2 };
     let bench = Testbench::image(image).cores(cores).model(model).ram(RAM).slices(slices).seed(seed).max_steps(STEPS);
     let run = bench.clone().run().map_err(|error| format!("it does not start: {error}"))?;

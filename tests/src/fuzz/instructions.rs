@@ -11,19 +11,19 @@ const BASE: u64 = 0x10_0000;
 /// Addresses that matter, a few bytes more or less.
 const PLACES: [u64; 22] = [
     0,
-    0x1000,      // GDT
-    0x2000,      // boot information
-    0x3000,      // where cores park
-    0x1_0000,    // page tables: root, pointers, directories, the table of the first 2 MiB
+    0x1000,   // GDT
+    0x2000,   // boot information
+    0x3000,   // where cores park
+    0x1_0000, // page tables: root, pointers, directories, the table of the first 2 MiB
     0x1_1000,
     0x1_2000,
     0x1_6000,
-    0x9_fff8,    // end of RAM below the hole
-    0xb_8000,    // VGA text
+    0x9_fff8, // end of RAM below the hole
+    0xb_8000, // VGA text
     0xc_0000,
     BASE,
     BASE + 0x1000,
-    0x18_0000,   // plain RAM
+    0x18_0000, // plain RAM
     0x18_0fff,
     0x1f_f000,   // stacks
     0x20_0000,   // end of RAM
@@ -40,8 +40,20 @@ const PORTS: [u16; 12] = [0x3f8, 0x3f9, 0x3fb, 0x3fc, 0x3fd, 0x3ff, 0x400, 0xe9,
 /// Registers that gadgets change; RSP is left in peace most of the time.
 const REGISTERS: [AsmRegister64; 8] = [rax, rbx, rcx, rdx, rsi, rdi, r8, r15];
 
-const MSRS: [u32; 12] =
-    [0x10, 0x1b, 0xfe, 0x174, 0x277, 0x2ff, 0xc000_0080, 0xc000_0081, 0xc000_0082, 0xc000_0100, 0xc000_0102, 0xc000_0103];
+const MSRS: [u32; 12] = [
+    0x10,
+    0x1b,
+    0xfe,
+    0x174,
+    0x277,
+    0x2ff,
+    0xc000_0080,
+    0xc000_0081,
+    0xc000_0082,
+    0xc000_0100,
+    0xc000_0102,
+    0xc000_0103,
+];
 
 struct Writer {
     a: CodeAssembler,

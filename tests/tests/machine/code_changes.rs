@@ -173,6 +173,89 @@ fn code_goes_back_with_a_snapshot() {
     }
 }
 
+/// Core 0 goes round a long NOP with a store pending; core 1 is about to turn the NOP into MFENCE.
+fn fence_maker_and_spinner() -> Testbed {
+    let spin = |a: &mut CodeAssembler| {
+        a.mov(ecx, LOOP as u32)?;
+        a.mov(qword_ptr(X), 1)?;
+        a.jmp(rcx)
+    };
+    let patch = |a: &mut CodeAssembler| a.mov(byte_ptr(LOOP + 1), 0xaeu32);
+    // NOP EAX; JMP back.
+    let mut t = Testbed::with_data(TSO, &[&spin, &patch], &[0x0f, 0x1f, 0xf0, 0xeb, 0xfb]);
+    t.steps(0, 10);
+    assert_eq!(t.pending_addresses(0), [X]);
+    t
+}
+
+#[test]
+fn a_class_of_instruction_that_another_core_has_changed_is_noticed() {
+    for steps in [1, 2, 10] {
+        let mut t = fence_maker_and_spinner();
+        t.step(1);
+        t.steps(0, 10);
+        assert_eq!(t.pending_addresses(0), [X], "the change is still pending");
+        t.drain_all(1);
+        for _ in 0..2 {
+            t.steps(0, steps);
+        }
+        assert_eq!(t.pending(0), [], "it is MFENCE now");
+    }
+}
+
+#[test]
+fn classes_of_instructions_go_back_with_a_snapshot() {
+    let mut t = fence_maker_and_spinner();
+    let before = t.machine.snapshot();
+    t.finish(1);
+    t.steps(0, 10);
+    assert_eq!(t.pending(0), []);
+    let after = t.machine.snapshot();
+    t.machine.restore(&before);
+    t.steps(0, 10);
+    assert_eq!(t.pending_addresses(0), [X], "it is a NOP again");
+    t.machine.restore(&after);
+    t.steps(0, 10);
+    assert_eq!(t.pending(0), []);
+}
+
+/// Goes round by a jump of which only the last two bytes lie on the second page, and no other code: to EAX = 1, or EAX = 2
+/// once the first byte of that page is 1.
+fn jump_across_pages() -> Vec<u8> {
+    let mut code = vec![0; 0x1_3000];
+    let mut put = |at: usize, bytes: &[u8]| code[at..at + bytes.len()].copy_from_slice(bytes);
+    let back_from = |at: u32| [&[0xe9][..], &(0xff0u32.wrapping_sub(at + 10)).to_le_bytes()].concat();
+    put(0xff0, &[0x90; 13]);
+    put(0xffd, &[0xe9, 0xfe, 0x10, 0, 0]);
+    for (at, value) in [(0x2100u32, 1), (0x1_2100, 2)] {
+        put(at as usize, &[0xb8, value, 0, 0, 0]);
+        put(at as usize + 5, &back_from(at));
+    }
+    code
+}
+
+#[test]
+fn a_change_of_the_part_of_an_instruction_that_lies_on_another_page_is_noticed() {
+    let jump = |a: &mut CodeAssembler| {
+        a.mov(ecx, (DATA + 0xff0) as u32)?;
+        a.jmp(rcx)
+    };
+    let patch = |a: &mut CodeAssembler| a.mov(byte_ptr(DATA + 0x1000), 1);
+    for (steps, drained) in [(1, false), (50, false), (200, true)] {
+        let mut t = Testbed::with_data(TSO, &[&jump, &patch], &jump_across_pages());
+        let go_round = |t: &mut Testbed| {
+            for _ in 0..50 {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+        };
+        go_round(&mut t);
+        assert_eq!(t.rax(0), 1);
+        t.finish(1);
+        go_round(&mut t);
+        assert_eq!(t.rax(0), 2, "in slices of {steps}, drained: {drained}");
+    }
+}
+
 #[test]
 fn a_store_to_code_that_is_taken_back_by_a_fault_leaves_the_code() {
     // An 8-byte store whose second half faults would have patched the loop's last bytes: nothing of it is executed.

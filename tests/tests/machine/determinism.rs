@@ -46,11 +46,7 @@ impl Cell {
         let cores = if program.name == "hello" { n.below(4) as usize + 1 } else { program.cores as usize };
         Cell {
             image: Image::from_elf(program.name, program.image.to_vec()).expect("it is an executable"),
-            settings: Settings {
-                command_line: variant.name.to_owned(),
-                ram_bytes: 4 << 20,
-                ..settings(n.pick(&MemoryModel::ALL), cores)
-            },
+            settings: Settings { command_line: variant.name.to_owned(), ..settings(n.pick(&MemoryModel::ALL), cores) },
             seed: n.next(),
             slices: n.pick(&[Slices::AnyMagnitude, Slices::AnyMagnitude, Slices::Around(30), Slices::Around(2)]),
             max_steps: n.pick(&[500, 3_000, 30_000]),
@@ -81,9 +77,14 @@ impl Cell {
 
     /// Runs by the seed.
     fn record(&self) -> Recorded {
-        let mut runner = Runner::new(self.machine(), Policy::new(self.seed, self.slices));
+        self.record_in(self.machine()).0
+    }
+
+    /// Runs `machine`, which is about to start, by the seed; gives it back.
+    fn record_in(&self, machine: Machine) -> (Recorded, Machine) {
+        let mut runner = Runner::new(machine, Policy::new(self.seed, self.slices));
         runner.run(self.max_steps, forget_events);
-        recorded(&runner)
+        (recorded(&runner), runner.into_machine())
     }
 
     /// Runs by what was recorded, after it has been text, with a snapshot after `index` choices; then goes on from that once
@@ -111,8 +112,13 @@ impl Cell {
 
     /// By seed twice, by schedule, and from a snapshot.
     fn check(&self, n: &mut Numbers) -> Recorded {
-        let first = self.record();
-        assert_eq!(self.record(), first, "the same seed again");
+        let mut machine = self.machine();
+        let start = machine.snapshot();
+        let (first, mut machine) = self.record_in(machine);
+        let is_fresh = n.below(2) == 0;
+        machine.restore(&start);
+        let (again, _) = self.record_in(if is_fresh { self.machine() } else { machine });
+        assert_eq!(again, first, "the same seed again, in a fresh machine: {is_fresh}");
         let index = n.below(first.schedule.choices.len() as u64 + 1) as usize;
         let [replayed, resumed] = self.replay(&first, index, n.below(2) == 0);
         assert_eq!(replayed, first, "the recorded schedule, kept after {index} choices");
@@ -161,7 +167,10 @@ struct Golden {
 impl Golden {
     fn parse(line: &str) -> Golden {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        assert!((6..=8).contains(&words.len()), "a line has guest, cores, model, seed, slice, steps and two hashes: {line}");
+        assert!(
+            (6..=8).contains(&words.len()),
+            "a line has guest, cores, model, seed, slice, steps and two hashes: {line}"
+        );
         let hash = |index| words.get(index).map_or(0, |word: &String| u64::from_str_radix(word, 16).expect("a hash"));
         Golden { guest: words[0].clone(), hashes: [hash(6), hash(7)], words: words[..6].to_vec() }
     }

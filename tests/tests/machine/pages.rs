@@ -155,7 +155,7 @@ fn string_instructions_work_across_scattered_frames() {
     let mut t = paged(TSO, &[&code]);
     t.finish(0);
     assert_eq!([t.memory(X), t.memory(X + 8), t.memory(X + 16)], [VALUE; 3]);
-    assert_eq!(t.memory(SECOND_FRAME), VALUE >> 40 | VALUE << 24);
+    assert_eq!(t.memory(SECOND_FRAME), VALUE.rotate_left(24));
 }
 
 #[test]
@@ -205,4 +205,29 @@ fn an_old_translation_lasts_until_it_is_invalidated() {
     let mut t = paged(TSO, &[&code]);
     t.run(0);
     assert_eq!((t.gpr(0, 1), t.gpr(0, 3)), (5, 0));
+}
+
+#[test]
+fn in_a_fast_run_an_old_translation_is_gone_once_it_is_invalidated() {
+    fn load_again_and_again(a: &mut CodeAssembler, target: AsmRegister64) -> Result<(), IcedError> {
+        let mut again = a.create_label();
+        a.mov(r15d, 40)?;
+        a.set_label(&mut again)?;
+        a.mov(target, qword_ptr(READ_ONLY))?;
+        a.dec(r15d)?;
+        a.jnz(again)
+    }
+    let code = |a: &mut CodeAssembler| {
+        load_again_and_again(a, rbx)?;
+        remap_and_load(a)?;
+        a.invlpg(byte_ptr(READ_ONLY))?;
+        load_again_and_again(a, rcx)
+    };
+    for steps in [1000, 60, 1] {
+        let mut t = paged(TSO, &[&code]);
+        while !t.core(0).halted {
+            t.apply(fencepost::choice::Choice::Run { core: fencepost::core::CoreId(0), steps, drained: true });
+        }
+        assert_eq!((t.gpr(0, 3), t.gpr(0, 1)), (0, 5), "in slices of {steps}");
+    }
 }

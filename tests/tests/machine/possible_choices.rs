@@ -95,9 +95,9 @@ fn along_random_runs_what_is_listed_is_what_can_happen() {
 
 #[test]
 fn nothing_is_possible_once_the_machine_has_stopped() {
-    for end in [&|a: &mut CodeAssembler| a.ud2(), &|a: &mut CodeAssembler| a.out(0xf4, al), &|a: &mut CodeAssembler| {
-        a.nop()
-    }] as [Code; 3]
+    for end in
+        [&|a: &mut CodeAssembler| a.ud2(), &|a: &mut CodeAssembler| a.out(0xf4, al), &|a: &mut CodeAssembler| a.nop()]
+            as [Code; 3]
     {
         let mut t = Testbed::new(TSO, &[end]);
         t.run(0);
@@ -225,7 +225,8 @@ fn in_random_programs_every_instruction_that_can_be_interrupted_offers_it() {
         while !t.core(0).halted && t.core(0).clock < 1000 {
             let (clock, pc, is_listed) = (t.core(0).clock, t.pc(0), lists_access(&mut t));
             t.access(0);
-            let name = t.machine.instruction_at(CoreId(0), pc).map_or_else(String::new, |instruction| instruction.to_string());
+            let name =
+                t.machine.instruction_at(CoreId(0), pc).map_or_else(String::new, |instruction| instruction.to_string());
             assert!(is_listed || t.core(0).clock > clock, "`{name}` of program {seed}, at {pc:#x}");
             if t.core(0).clock == clock {
                 t.step(0);

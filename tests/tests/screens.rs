@@ -1,0 +1,61 @@
+//! Snapshots of what guests show and say, with the library as README shows it.
+//!
+//! After a change that is meant, `INSTA_UPDATE=always cargo test -p fencepost-tests --test screens` stores the new ones.
+
+use fencepost::memory_model::MemoryModel;
+use fencepost::testbench::{BenchError, Run, Testbench, Until};
+
+/// A seed whose frame is torn, under TSO.
+const TORN: u64 = 0;
+
+fn presented(variant: &str) -> Result<Run, BenchError> {
+    let bench = Testbench::program(&format!("torn-frame/{variant}"))?.model(MemoryModel::TSO).seed(TORN);
+    let run = bench.run()?;
+    assert!(run.frames() > 0, "it presents a frame");
+    Ok(run)
+}
+
+#[test]
+fn a_frame_presented_too_early_is_torn() -> Result<(), BenchError> {
+    let run = presented("broken")?;
+    assert_eq!(run.outcome(), Some("torn"));
+    insta::assert_snapshot!(run.screen_text());
+    insta::assert_binary_snapshot!(".png", run.screen_png());
+    Ok(())
+}
+
+#[test]
+fn a_frame_presented_after_an_sfence_is_whole() -> Result<(), BenchError> {
+    let run = presented("sfence")?;
+    assert_eq!(run.outcome(), Some("whole"));
+    insta::assert_snapshot!(run.screen_text());
+    insta::assert_binary_snapshot!(".png", run.screen_png());
+    Ok(())
+}
+
+#[test]
+fn a_torn_frame_is_torn_again_when_it_is_replayed() -> Result<(), BenchError> {
+    let run = presented("broken")?;
+    let schedule = run.schedule().expect("runs are recorded unless told otherwise");
+    let again = Testbench::program("torn-frame/broken")?.schedule(schedule)?.run()?;
+    assert_eq!(again.trace_hash(), run.trace_hash());
+    assert_eq!(again.screen_png(), run.screen_png());
+    Ok(())
+}
+
+#[test]
+fn hello_greets_on_the_serial_port_and_on_the_text_screen() -> Result<(), BenchError> {
+    let run = Testbench::program("hello")?.run()?;
+    insta::assert_snapshot!(run.serial());
+    insta::assert_snapshot!(run.screen_text());
+    Ok(())
+}
+
+#[test]
+fn a_guest_can_be_run_to_its_first_line() -> Result<(), BenchError> {
+    let run = Testbench::program("hello")?.run_until(Until::SerialLine("core 0"))?;
+    assert!(run.reached(), "the line comes");
+    assert_eq!(run.exit_code(), None);
+    insta::assert_snapshot!(run.serial());
+    Ok(())
+}

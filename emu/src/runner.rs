@@ -188,7 +188,13 @@ impl Runner {
         max_steps: u64,
         mut watch: impl FnMut(&mut Machine) -> bool,
     ) -> Result<Ended, Diverged> {
+        let mut accesses = 0;
         for (position, &choice) in schedule.choices.iter().enumerate() {
+            // A repeated string instruction may make accesses for ever, of which only every other one is a step.
+            accesses += u64::from(matches!(choice, Choice::Access { .. }));
+            if accesses > max_steps {
+                return Ok(Ended::StepLimit);
+            }
             let diverged = |problem| Diverged { position, problem };
             let mut left = choice;
             loop {

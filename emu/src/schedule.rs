@@ -26,7 +26,7 @@ pub const MAGIC: &str = "fencepost-schedule";
 /// The version this program writes and reads.
 pub const VERSION: &str = "1";
 /// The most choices a schedule may have, so that a typing error cannot fill memory.
-pub const MOST_CHOICES: usize = 50_000_000;
+pub const MOST_CHOICES: usize = 5_000_000;
 /// The most steps one choice may take: what a core does in one choice is kept until the choice is over.
 pub const MOST_STEPS: u64 = 1 << 20;
 

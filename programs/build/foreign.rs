@@ -9,8 +9,6 @@ struct Language {
     folder: &'static str,
     extension: &'static str,
     tool: &'static str,
-    /// Relative to the package. gcc notes a file as that folder and the path from there, nasm writes the path twice.
-    runs_in: &'static str,
     flags: &'static [&'static str],
 }
 
@@ -19,7 +17,6 @@ const LANGUAGES: [Language; 2] = [
         folder: "c",
         extension: "c",
         tool: "gcc",
-        runs_in: "",
         flags: &[
             "-c",
             "-O2",
@@ -38,8 +35,8 @@ const LANGUAGES: [Language; 2] = [
         folder: "asm",
         extension: "asm",
         tool: "nasm",
-        runs_in: "asm",
-        flags: &["-f", "elf64", "-g", "-F", "dwarf"],
+        // Without line numbers: nasm notes the checkout's path with them, and the image would differ from host to host.
+        flags: &["-f", "elf64"],
     },
 ];
 
@@ -65,13 +62,12 @@ fn image(language: &Language, package: &Path, out: &Path, stem: &str, source: &P
     let object = out.join(format!("{stem}-{}.o", language.folder));
     let image = out.join(format!("{stem}-{}", language.folder));
     let mut compiler = Command::new(language.tool);
-    let folder = package.join(language.runs_in);
-    compiler.current_dir(&folder).args(language.flags);
+    compiler.current_dir(package).args(language.flags);
     if language.extension == "c" {
-        // File names that are right in the project's root and the same in every checkout; nasm has no such switch.
+        // File names that are right in the project's root and the same in every checkout.
         compiler.arg(format!("-ffile-prefix-map={}=programs", package.display()));
     }
-    run(compiler.arg("-o").arg(&object).arg(source.strip_prefix(&folder).unwrap_or(source)))?;
+    run(compiler.arg("-o").arg(&object).arg(source.strip_prefix(package).unwrap_or(source)))?;
     run(Command::new("ld")
         .args(["-static", "-nostdlib", "--build-id=none", "-z", "max-page-size=4096", "-z", "noexecstack", "-T"])
         .arg(package.join("guest/guest.ld"))

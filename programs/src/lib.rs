@@ -26,7 +26,8 @@ pub struct Program {
     pub shows: &'static str,
     /// How many cores it is written for, 1 to 64.
     pub cores: u32,
-    /// An ELF64 executable with symbols and line numbers; the file names in it are relative to the project's root.
+    /// An ELF64 executable with symbols and, except for assembler, line numbers; the file names in it are relative to the
+    /// project's root, so that every checkout builds the same bytes.
     pub image: &'static [u8],
     /// Its source file, relative to the project's root.
     pub source: &'static str,

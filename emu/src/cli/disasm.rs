@@ -320,6 +320,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::Random => "random",
         Class::Halt => "halt",
         Class::Pause => "pause",
+        Class::ModeChange => "mode",
         Class::SoftwareInterrupt => "int",
         Class::SystemCall => "syscall",
     }
@@ -338,7 +339,13 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::Serialising
         | Class::CpuId
         | Class::SoftwareInterrupt => true,
-        Class::Plain | Class::TimeStamp | Class::Random | Class::Halt | Class::Pause | Class::SystemCall => false,
+        Class::Plain
+        | Class::TimeStamp
+        | Class::Random
+        | Class::Halt
+        | Class::Pause
+        | Class::ModeChange
+        | Class::SystemCall => false,
     }
 }
 

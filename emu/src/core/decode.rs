@@ -36,6 +36,8 @@ pub enum Class {
     Halt,
     /// PAUSE: a spinning core says so.
     Pause,
+    /// Far transfers and POPF: no drain, but what follows may run in another mode or under the trap flag.
+    ModeChange,
     /// INT n, INT3, INTO, INT1: drains, as the delivery of any interrupt does.
     SoftwareInterrupt,
     /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain. The machine does not have them yet and says so.
@@ -61,6 +63,7 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::Pause
+            | Class::ModeChange
             | Class::SystemCall => false,
         }
     }
@@ -78,6 +81,7 @@ impl Class {
             | Class::StringPortIo
             | Class::Serialising
             | Class::SoftwareInterrupt
+            | Class::ModeChange
             | Class::Pause => false,
         }
     }
@@ -100,6 +104,7 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::SoftwareInterrupt
+            | Class::ModeChange
             | Class::SystemCall => false,
         }
     }
@@ -135,6 +140,8 @@ pub fn classify(instruction: &Instruction) -> Class {
         Mov if writes_serialising_register(instruction) => Class::Serialising,
         // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
         Lmsw | Clts | Xsetbv => Class::Serialising,
+        Retf | Popf | Popfd | Popfq => Class::ModeChange,
+        Call | Jmp if is_far(instruction) => Class::ModeChange,
         Int | Int3 | Into | Int1 => Class::SoftwareInterrupt,
         Xchg if touches_memory(instruction) => Class::Locked,
         _ if instruction.has_lock_prefix() => Class::Locked,
@@ -146,6 +153,14 @@ pub fn classify(instruction: &Instruction) -> Class {
 fn writes_serialising_register(instruction: &Instruction) -> bool {
     let target = instruction.op0_register();
     target.is_cr() && target != Register::CR8 || target.is_dr()
+}
+
+/// A call or jump to another code segment.
+fn is_far(instruction: &Instruction) -> bool {
+    instruction.is_call_far()
+        || instruction.is_call_far_indirect()
+        || instruction.is_jmp_far()
+        || instruction.is_jmp_far_indirect()
 }
 
 fn touches_memory(instruction: &Instruction) -> bool {

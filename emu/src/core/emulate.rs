@@ -1,7 +1,7 @@
 //! Instructions that the machine executes itself, because the engine would ask the host: time, randomness, identity, ports.
 
 use super::cpu_state::{CpuState, gpr};
-use super::decode::{self, Class};
+use super::decode::Class;
 use super::engine::Engines;
 use super::run::World;
 use super::{Core, CoreId, cpuid};
@@ -21,30 +21,23 @@ pub(crate) struct Emulation<'a> {
 }
 
 impl Emulation<'_> {
-    /// Executes the next instruction, which is of `class`.
-    pub(crate) fn execute(self, class: Class, world: &mut World) -> Result<(), Fault> {
+    /// Executes `instruction`, which is the core's next and of `class`.
+    ///
+    /// It comes from whoever saw the core's own view of memory: the bytes may still be in the core's store buffer.
+    pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), Fault> {
         self.engines.save(&mut self.core.cpu);
-        let instruction = self.fetch(world).expect("the instruction was decoded a moment ago");
         match class {
-            Class::PortIo => self.port_io(&instruction, world),
-            Class::CpuId => self.cpu_id(&instruction, world),
-            Class::TimeStamp => self.time_stamp(&instruction),
-            Class::Random => self.random(&instruction),
-            Class::Halt => self.halt(&instruction, world),
+            Class::PortIo => self.port_io(instruction, world),
+            Class::CpuId => self.cpu_id(instruction, world),
+            Class::TimeStamp => self.time_stamp(instruction),
+            Class::Random => self.random(instruction),
+            Class::Halt => self.halt(instruction, world),
             Class::SystemCall => {
                 return Err(Fault::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
             }
             _ => unreachable!("{class:?} is executed by the engine"),
         }
         Ok(())
-    }
-
-    fn fetch(&self, world: &World) -> Option<Instruction> {
-        let mode = self.engines.precise_mode();
-        let pc = self.core.cpu.linear_pc();
-        let mut bytes = [0; 15];
-        let length = mode.fetch(world.memory, pc, &mut bytes);
-        decode::decode(&bytes[..length], pc, mode.bits)
     }
 
     /// Changes the registers and goes on after `instruction`.

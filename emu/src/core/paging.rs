@@ -16,12 +16,16 @@ pub(crate) struct Mode {
     pub(crate) efer: u64,
     /// 16, 32 or 64: the default operand width of code.
     pub(crate) bits: u32,
+    /// The trap flag: every instruction ends with a debug exception.
+    pub(crate) traps: bool,
 }
 
 const CR0_PG: u64 = 1 << 31;
 const CR4_PSE: u64 = 1 << 4;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LMA: u64 = 1 << 10;
+/// RFLAGS.TF.
+const TRAP_FLAG: u64 = 1 << 8;
 /// The L and D bits of a code segment's descriptor (SDM 3A 3.4.5).
 const CODE_LONG: u32 = 1 << 21;
 const CODE_BIG: u32 = 1 << 22;
@@ -38,7 +42,7 @@ impl Mode {
             (false, true) => 32,
             (false, false) => 16,
         };
-        Mode { cr0: cpu.cr0, cr3: cpu.cr3, cr4: cpu.cr4, efer: cpu.efer, bits }
+        Mode { cr0: cpu.cr0, cr3: cpu.cr3, cr4: cpu.cr4, efer: cpu.efer, bits, traps: cpu.rflags & TRAP_FLAG != 0 }
     }
 
     /// The physical address of linear address `linear`; `None` when it is not mapped.

@@ -11,7 +11,7 @@ mod decoded;
 mod observed;
 
 use super::code_map::CodeMap;
-use super::decode::Class;
+use super::decode;
 use super::engine::precise::{Precise, PreciseExit};
 use super::engine::{Engines, fast::FastExit};
 use super::{Core, CoreId};
@@ -23,13 +23,20 @@ use crate::store_buffer::Entry;
 use crate::trace::{Event, EventLog, Fault};
 use decoded::Decoded;
 use fencepost_devices::PhysAddr;
+use iced_x86::Instruction;
 use observed::{Extent, Observed, PreciseRun, Spun};
 
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
 const FAST_MINIMUM: u64 = 24;
 
+/// How many steps a core takes that has just stored to code, before it is trusted to leave the rest of it alone.
+const PATCHING_STEPS: u64 = 64;
+
 /// The vector of page faults, which leave their address in CR2.
 const PAGE_FAULT: u32 = 14;
+
+/// The vector of debug exceptions, which trap after an instruction when the trap flag is set.
+const DEBUG: u32 = 1;
 
 /// What is not the core itself, but what it acts on.
 pub(crate) struct World<'a> {
@@ -54,11 +61,13 @@ impl World<'_> {
 pub(crate) struct Cache {
     pub(crate) engines: Engines,
     decoded: Decoded,
+    /// The core has just stored to code, and may do so again at once.
+    patches_code: bool,
 }
 
 impl Cache {
     pub(crate) fn new() -> Cache {
-        Cache { engines: Engines::new(), decoded: Decoded::default() }
+        Cache { engines: Engines::new(), decoded: Decoded::default(), patches_code: false }
     }
 
     /// Forgets code made from `length` bytes at `address`.
@@ -103,7 +112,12 @@ impl Turn<'_> {
         let start = self.core.clock;
         while self.core.clock - start < steps && self.may_step() {
             let left = steps - (self.core.clock - start);
-            let is_fast = eager && left >= FAST_MINIMUM && self.core.partial.is_empty() && !self.world.log.details();
+            let patches_code = self.caches[self.id.index()].patches_code;
+            let is_fast = eager
+                && !patches_code
+                && left >= FAST_MINIMUM
+                && self.core.partial.is_empty()
+                && !self.world.log.details();
             let precise_steps = if is_fast {
                 match self.fast(left, stop_at_pause) {
                     FastExit::Pause => break,
@@ -111,6 +125,8 @@ impl Turn<'_> {
                     FastExit::Budget => left.min(steps - (self.core.clock - start)),
                     FastExit::NeedsPrecise => 1,
                 }
+            } else if patches_code {
+                left.min(PATCHING_STEPS)
             } else {
                 left
             };
@@ -129,7 +145,7 @@ impl Turn<'_> {
             return;
         }
         let eager = self.world.settings.model == MemoryModel::SC;
-        let would_fault = self.observe(1, eager, false, Extent::Rehearsal).exit != PreciseExit::Stopped;
+        let would_fault = self.observe(1, eager, false, Extent::Rehearsal, false).exit != PreciseExit::Stopped;
         self.precise_engine().forget_fault();
         let extent = if would_fault { Extent::Steps } else { Extent::OneAccess };
         self.precise(1, eager, false, extent);
@@ -174,26 +190,33 @@ impl Turn<'_> {
     /// Lets the precise engine take up to `steps` steps, or make one access, and deals with what stopped it.
     fn precise(&mut self, steps: u64, eager: bool, stop_at_pause: bool, extent: Extent) -> Spun {
         let before = self.core.clock;
-        let mut observed = self.observe(steps, eager, stop_at_pause, extent);
+        let patches_code = self.caches[self.id.index()].patches_code;
+        let mut observed = self.observe(steps, eager, stop_at_pause, extent, patches_code);
         if observed.is_fetch_fault && self.core.clock == before {
             // A block that runs on into a page without code faults before its first instruction: try that one alone.
-            self.precise_engine().translate_one();
-            observed = self.observe(steps, eager, stop_at_pause, extent);
+            observed = self.observe(steps, eager, stop_at_pause, extent, true);
         }
         if observed.is_fetch_fault && self.core.clock > before {
             self.precise_engine().forget_fault();
             return Spun::No;
         }
         match observed.emulate {
-            Some(class) => self.emulate(class),
+            Some(instruction) => self.emulate(&instruction),
             None => self.report(&observed),
         }
         observed.spun
     }
 
     /// One run of the precise engine.
-    fn observe(&mut self, steps: u64, eager: bool, stop_at_pause: bool, extent: Extent) -> Observed {
-        let Cache { engines, decoded } = &mut self.caches[self.id.index()];
+    fn observe(
+        &mut self,
+        steps: u64,
+        eager: bool,
+        stop_at_pause: bool,
+        extent: Extent,
+        one_at_a_time: bool,
+    ) -> Observed {
+        let Cache { engines, decoded, patches_code } = &mut self.caches[self.id.index()];
         let mode = engines.precise(&mut self.core.cpu, self.world.memory).mode();
         decoded.enter(mode);
         if extent != Extent::Steps {
@@ -203,11 +226,12 @@ impl Turn<'_> {
         run.eager = eager;
         run.stop_at_pause = stop_at_pause;
         run.apply();
-        let exit = engines.run_precise(&mut run);
+        let exit = engines.run_precise(one_at_a_time, &mut run);
         let observed = run.end(exit, engines.linear_pc());
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
         }
+        *patches_code = observed.stored_to_code;
         if observed.may_retranslate {
             engines.translation_changed();
         }
@@ -220,13 +244,14 @@ impl Turn<'_> {
     }
 
     /// Executes an instruction that the engine is not trusted with.
-    fn emulate(&mut self, class: Class) {
+    fn emulate(&mut self, instruction: &Instruction) {
+        let class = decode::classify(instruction);
         if class.drains() {
             self.drain_all();
         }
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
-        if let Err(fault) = emulation.execute(class, &mut self.world) {
+        if let Err(fault) = emulation.execute(class, instruction, &mut self.world) {
             let pc = self.caches[self.id.index()].engines.linear_pc();
             self.fault(fault, pc);
         } else {

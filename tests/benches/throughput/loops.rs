@@ -5,7 +5,7 @@ use iced_x86::code_asm::*;
 
 /// A guest loop whose body is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Loop {
+pub(crate) enum Loop {
     /// One store in seven instructions.
     FewStores,
     /// Three stores in eight instructions.
@@ -15,14 +15,14 @@ pub enum Loop {
 }
 
 /// Where core `index` keeps its data: a page of plain data of its own.
-pub fn data_of(index: u64) -> u64 {
+pub(crate) fn data_of(index: u64) -> u64 {
     0x20_0000 + (index << 12)
 }
 
 impl Loop {
-    pub const ALL: [Loop; 3] = [Loop::FewStores, Loop::ManyStores, Loop::Locks];
+    pub(crate) const ALL: [Loop; 3] = [Loop::FewStores, Loop::ManyStores, Loop::Locks];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Loop::FewStores => "few-stores",
             Loop::ManyStores => "many-stores",
@@ -31,7 +31,7 @@ impl Loop {
     }
 
     /// Instructions in one round.
-    pub fn instructions(self) -> u64 {
+    pub(crate) fn instructions(self) -> u64 {
         match self {
             Loop::FewStores => 7,
             Loop::ManyStores => 8,
@@ -40,11 +40,11 @@ impl Loop {
     }
 
     /// Where the loop begins, after its set-up.
-    pub fn start(self) -> u64 {
+    pub(crate) fn start(self) -> u64 {
         FLAT_BASE + SET_UP_BYTES
     }
 
-    pub fn image(self) -> Image {
+    pub(crate) fn image(self) -> Image {
         Image::from_flat(self.name(), self.code().expect("the loop assembles"))
     }
 

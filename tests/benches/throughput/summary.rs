@@ -4,7 +4,7 @@ use super::{Loop, SLICES, label};
 use std::path::PathBuf;
 
 /// Prints each setting's speed as a fraction of bare Unicorn's, and the geometric mean over the loops.
-pub fn print() {
+pub(crate) fn print() {
     println!("\nGuest instructions per second as a fraction of bare Unicorn's (medians of one run)\n");
     println!("| cores | slice | {} | geometric mean |", Loop::ALL.map(Loop::name).join(" | "));
     println!("|---|---|{}---|", "---|".repeat(Loop::ALL.len()));

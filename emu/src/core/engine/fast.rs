@@ -120,6 +120,9 @@ impl Fast {
     ) -> (u64, FastExit) {
         self.protect(code);
         let mode = self.unicorn.mode();
+        if mode.traps {
+            return (0, FastExit::NeedsPrecise);
+        }
         if mode != self.link.mode {
             self.link.mode = mode;
             self.forget_blocks();

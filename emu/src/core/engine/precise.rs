@@ -72,6 +72,8 @@ struct DeviceSpace {
 struct Link {
     /// Set for the duration of a run.
     observer: Option<*mut dyn Observer>,
+    /// Blocks of one instruction: nothing else pays where each instruction changes the code.
+    one_at_a_time: bool,
     exception: Option<u32>,
 }
 
@@ -139,11 +141,17 @@ impl Precise {
     }
 
     /// Runs from `pc` (an offset into CS) under `observer` until it says stop or the guest cannot go on.
-    pub(crate) fn run(&mut self, pc: u64, observer: &mut dyn Observer) -> PreciseExit {
+    ///
+    /// With `one_at_a_time`, code is translated one instruction at a time: slow, unless it changes all the time.
+    pub(crate) fn run(&mut self, pc: u64, one_at_a_time: bool, observer: &mut dyn Observer) -> PreciseExit {
         // SAFETY: only the lifetime is erased; the pointer is taken back below, before `observer` ends.
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
         self.link.exception = None;
+        self.link.one_at_a_time = one_at_a_time;
+        if one_at_a_time {
+            self.unicorn.translate_one();
+        }
         self.cr2_before = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         self.link.observer = None;
@@ -164,11 +172,6 @@ impl Precise {
             }
             other => panic!("Unicorn stopped for a reason this engine does not know: {other:?}"),
         }
-    }
-
-    /// Makes the next run begin with a block of one instruction.
-    pub(crate) fn translate_one(&self) {
-        self.unicorn.translate_one();
     }
 
     /// Undoes what a fault that the guest must not see has done to CR2.
@@ -201,8 +204,11 @@ impl Precise {
 
 extern "C" fn on_instruction(uc: *mut sys::uc_engine, pc: u64, _size: u32, data: *mut c_void) {
     // SAFETY: `data` is this engine's link.
-    if unsafe { Link::observer(data) }.instruction(pc) == Flow::Stop {
+    let (observer, one_at_a_time) = unsafe { (Link::observer(data), (*data.cast::<Link>()).one_at_a_time) };
+    if observer.instruction(pc) == Flow::Stop {
         stop_from_hook(uc);
+    } else if one_at_a_time {
+        Hooked::of(uc).translate_one();
     }
 }
 

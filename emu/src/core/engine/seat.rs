@@ -2,7 +2,6 @@
 
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
-use super::super::paging::Mode;
 use super::fast::{Fast, FastExit};
 use super::precise::{Observer, Precise, PreciseExit};
 use crate::memory::Memory;
@@ -84,17 +83,12 @@ impl Engines {
     }
 
     /// Runs the precise engine, where [`Engines::precise`] has just seated the registers.
-    pub(crate) fn run_precise(&mut self, observer: &mut dyn Observer) -> PreciseExit {
+    pub(crate) fn run_precise(&mut self, one_at_a_time: bool, observer: &mut dyn Observer) -> PreciseExit {
         let pc = self.pc;
         let precise = self.precise.as_mut().expect("the registers are seated in this engine");
-        let exit = precise.run(pc, observer);
+        let exit = precise.run(pc, one_at_a_time, observer);
         self.pc = precise.program_counter();
         exit
-    }
-
-    /// How the precise engine translates addresses and decodes code now.
-    pub(crate) fn precise_mode(&self) -> Mode {
-        self.open_precise().mode()
     }
 
     /// Changes registers between two runs of the precise engine.

@@ -216,8 +216,8 @@ void fencepost_set_cr2(struct uc_struct *uc, uint64_t address) { ((CPUX86State *
  */
 void fencepost_translate_one(struct uc_struct *uc) { uc->cpu->cflags_next_tb = curr_cflags() | 1; }
 
-/* What decides how an address is translated and how code is decoded: CR0, CR3, CR4, EFER, and CS's L and D bits. */
-void fencepost_mode(struct uc_struct *uc, uint64_t out[5])
+/* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, and the trap flag. */
+void fencepost_mode(struct uc_struct *uc, uint64_t out[6])
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
@@ -226,6 +226,7 @@ void fencepost_mode(struct uc_struct *uc, uint64_t out[5])
     out[2] = env->cr[4];
     out[3] = env->efer;
     out[4] = (env->hflags & HF_CS64_MASK) ? 64 : (env->hflags & HF_CS32_MASK) ? 32 : 16;
+    out[5] = (cpu_compute_eflags(env) & TF_MASK) != 0;
 }
 
 /* After an exception was reported and before the next run: its error code, and forget it. */

@@ -19,7 +19,7 @@ unsafe extern "C" {
     fn fencepost_cpu_size() -> usize;
     fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
     fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
-    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 5]);
+    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 6]);
     fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
@@ -151,11 +151,11 @@ impl Unicorn {
 
     /// How addresses are translated and code is decoded now.
     pub(super) fn mode(&self) -> Mode {
-        let mut out = [0; 5];
-        // SAFETY: the shim fills five numbers.
+        let mut out = [0; 6];
+        // SAFETY: the shim fills six numbers.
         unsafe { fencepost_mode(self.handle, &mut out) };
-        let [cr0, cr3, cr4, efer, bits] = out;
-        Mode { cr0, cr3, cr4, efer, bits: bits as u32 }
+        let [cr0, cr3, cr4, efer, bits, traps] = out;
+        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps: traps != 0 }
     }
 
     /// The linear address of the next instruction.
@@ -225,6 +225,12 @@ impl Hooked {
     pub(crate) fn drop_code(self, host: *const u8, length: u64) {
         // SAFETY: the shim only looks the address up among the engine's mappings; a dropped block stays executable memory.
         unsafe { fencepost_drop_code(self.0, host.cast_mut().cast(), length) }
+    }
+
+    /// Makes the next block one instruction long.
+    pub(super) fn translate_one(self) {
+        // SAFETY: hooks are called with the handle of a live engine.
+        unsafe { fencepost_translate_one(self.0) }
     }
 
     /// The registers as they were before the current instruction.

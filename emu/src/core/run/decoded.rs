@@ -4,6 +4,7 @@ use crate::core::code_map::CodeMap;
 use crate::core::decode::{self, Class};
 use crate::core::paging::Mode;
 use crate::memory::Memory;
+use iced_x86::Instruction;
 
 /// Slots in the table; a power of two.
 const SLOTS: usize = 2048;
@@ -33,6 +34,13 @@ impl Decoded {
         self.mode
     }
 
+    /// The instruction at `pc`, when its bytes can be read and are one.
+    pub(super) fn instruction(&self, pc: u64, memory: &Memory) -> Option<Instruction> {
+        let mut bytes = [0; 15];
+        let length = self.mode.fetch(memory, pc, &mut bytes);
+        decode::decode(&bytes[..length], pc, self.mode.bits)
+    }
+
     /// The class of the instruction at `pc`, whose pages are noted as code.
     ///
     /// Plain when its bytes cannot be read or decoded: the engine will fault on it.
@@ -43,9 +51,7 @@ impl Decoded {
         {
             return class;
         }
-        let mut bytes = [0; 15];
-        let length = self.mode.fetch(memory, pc, &mut bytes);
-        let Some(instruction) = decode::decode(&bytes[..length], pc, self.mode.bits) else { return Class::Plain };
+        let Some(instruction) = self.instruction(pc, memory) else { return Class::Plain };
         for at in [pc, pc + instruction.len() as u64 - 1] {
             if let Some(physical) = self.mode.translate(memory, at) {
                 code.note(physical);

@@ -1,7 +1,7 @@
 //! One run of the precise engine: what instructions and accesses do to the core and the world.
 
 use super::decoded::Decoded;
-use super::{PAGE_FAULT, World, note_drained};
+use super::{DEBUG, PAGE_FAULT, World, note_drained};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
@@ -11,6 +11,7 @@ use crate::memory::{LINE, MemoryType, PAGE};
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::{PhysAddr, Width};
+use iced_x86::Instruction;
 
 /// Whether the core ended its turn early because it spins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,9 +62,10 @@ pub(super) struct PreciseRun<'a, 'w> {
     last_step: bool,
     /// It may change how addresses are translated.
     may_retranslate: bool,
+    stored_to_code: bool,
     /// The instruction that is executing will be executed again: nothing it does from here on has an effect.
     is_abandoned: bool,
-    emulate: Option<Class>,
+    emulate: Option<Instruction>,
     spun: Spun,
 }
 
@@ -76,14 +78,14 @@ impl Observer for PreciseRun<'_, '_> {
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
-        let class = self.decoded.classify(pc, self.world.memory, self.world.code);
+        let class = self.classify(pc);
         if self.extent == Extent::Rehearsal {
             if class.is_emulated() || class.drains() {
                 return Flow::Stop;
             }
             self.is_abandoned = true;
         } else if class.is_emulated() {
-            self.emulate = Some(class);
+            self.emulate = self.decoded.instruction(pc, self.world.memory);
             return Flow::Stop;
         }
         if class.drains() {
@@ -92,7 +94,7 @@ impl Observer for PreciseRun<'_, '_> {
         match class {
             Class::StoreFence if !self.is_abandoned => self.core.buffer.fence(),
             // The way addresses are translated may be another afterwards, and what was decoded void.
-            Class::Serialising => {
+            Class::Serialising | Class::ModeChange => {
                 self.last_step = true;
                 self.may_retranslate = true;
             }
@@ -221,8 +223,10 @@ pub(super) struct Observed {
     pub(super) is_abandoned: bool,
     /// Address translation may have changed.
     pub(super) may_retranslate: bool,
+    /// Translated code was stored to.
+    pub(super) stored_to_code: bool,
     /// The machine must execute the next instruction itself.
-    pub(super) emulate: Option<Class>,
+    pub(super) emulate: Option<Instruction>,
     pub(super) spun: Spun,
 }
 
@@ -260,6 +264,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             committed: Vec::new(),
             last_step: false,
             may_retranslate: false,
+            stored_to_code: false,
             is_abandoned: false,
             emulate: None,
             spun: Spun::No,
@@ -281,10 +286,11 @@ impl PreciseRun<'_, '_> {
     pub(super) fn end(mut self, exit: PreciseExit, pc: u64) -> Observed {
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
+        let is_trap = self.is_trap(exit, pc);
         if self.is_abandoned {
             self.take_overlays_away();
             self.put_back();
-        } else if exit == PreciseExit::Stopped || is_fetch_fault {
+        } else if exit == PreciseExit::Stopped || is_fetch_fault || is_trap {
             self.retire();
         } else {
             self.undo_current();
@@ -293,13 +299,20 @@ impl PreciseRun<'_, '_> {
         Observed {
             // A rehearsal is after the exception; an instruction that stops after one access meets it when it goes on.
             exit: if self.is_abandoned && self.extent == Extent::OneAccess { PreciseExit::Stopped } else { exit },
-            pc: if is_fetch_fault { pc } else { fault_pc },
+            pc: if is_fetch_fault || is_trap { pc } else { fault_pc },
             is_fetch_fault,
             is_abandoned: self.is_abandoned,
             may_retranslate: self.may_retranslate,
+            stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             spun: self.spun,
         }
+    }
+
+    /// Whether the exit is the debug exception after an instruction that is complete (SDM 3A 18.3.1.4).
+    fn is_trap(&self, exit: PreciseExit, pc: u64) -> bool {
+        let is_complete = self.current.as_ref().is_some_and(|c| c.pc != pc && c.class != Class::SoftwareInterrupt);
+        is_complete && matches!(exit, PreciseExit::Exception { vector: DEBUG, .. })
     }
 
     /// Whether the engine could not fetch the next instruction, rather than execute the current one.
@@ -355,6 +368,17 @@ impl PreciseRun<'_, '_> {
             self.world.written.push((address, bytes.len() as u64));
         }
         self.core.partial.clear();
+    }
+
+    /// The class of the instruction at `pc`.
+    fn classify(&mut self, pc: u64) -> Class {
+        let class = self.decoded.classify(pc, self.world.memory, self.world.code);
+        if class.is_emulated() && self.decoded.instruction(pc, self.world.memory).is_none() {
+            // The bytes were an instruction when they were looked at last, and their page is gone: the engine will fault.
+            self.decoded.forget();
+            return Class::Plain;
+        }
+        class
     }
 
     fn current(&self) -> &Current {
@@ -444,6 +468,7 @@ impl PreciseRun<'_, '_> {
         self.world.written.push((address, length));
         // What follows in the current block was translated before the store.
         self.last_step = true;
+        self.stored_to_code = true;
     }
 
     fn kind_of_store(&self, address: PhysAddr) -> StoreKind {

@@ -23,11 +23,9 @@ use kit::{Core, Pair64, Verdict, Word64, Xorshift, pause};
 kit::entry!(main);
 
 /// How often each core takes two nodes and gives them back.
-const TURNS: u32 = 200;
+const TURNS: u32 = 150;
 /// Between loading the successor and the swap: up to 2 * 8 instructions.
 const SWAP_TURNS: u32 = 8;
-/// How long a node is used: up to 2 * 16 instructions.
-const USE_TURNS: u32 = 16;
 /// Two for each core: a core that finds the list empty has found it corrupt.
 const NODES: usize = 4;
 /// The successor of the last node. Nodes are numbered from 1.
@@ -117,8 +115,10 @@ fn work(core: &Core, head: impl Head) {
         let first = take(head, &mut random);
         let second = take(head, &mut random);
         give_back(head, first);
-        random.delay(USE_TURNS);
+        // Whoever uses a node takes his time: the other core may come in here.
+        pause();
         give_back(head, second);
+        pause();
     }
     DONE.lock_add(1);
     while DONE.load() != core.count as u64 {

@@ -21,16 +21,14 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, sfence};
+use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause, sfence};
 
 kit::entry!(main);
 
 /// How many objects there are; each is initialised once.
 const OBJECTS: usize = 100;
-/// Start of the race: up to 2 * 64 instructions apart.
-const START_TURNS: u32 = 64;
-/// How long a store may stay buffered before the next barrier flushes it out.
-const LINGER_TURNS: u32 = 16;
+/// Start of the race: up to 2 * 4 instructions apart.
+const START_TURNS: u32 = 4;
 
 struct Lazy {
     ready: Word32,
@@ -59,8 +57,6 @@ impl Lazy {
 
 static BARRIER: Barrier = Barrier::new();
 static OBJECT: [Lazy; OBJECTS] = [const { Lazy::empty() }; OBJECTS];
-/// What a core found missing: the number of the object, plus one.
-static EMPTY_SEEN: Word32 = Word32::new(0);
 
 fn main(core: Core) {
     core.require_count(2);
@@ -94,17 +90,15 @@ fn contend(core: &Core, fill: impl Fn(&Lazy)) {
         BARRIER.wait(core);
         random.delay(START_TURNS);
         if object.get(&fill) != [1, 1] {
-            EMPTY_SEEN.store(number as u32 + 1);
-        }
-        random.delay(LINGER_TURNS);
-        BARRIER.wait(core);
-        if EMPTY_SEEN.load() != 0 {
-            core.report(
+            kit::report(
                 "empty",
                 Verdict::Hazard,
                 format_args!("Object {number}: its flag was up, but it was not filled in yet."),
             );
         }
+        // No fence here: the stores take their time while the other core runs.
+        pause();
     }
+    BARRIER.wait(core);
     core.report("filled", Verdict::Held, format_args!("{OBJECTS} objects, each filled in before its flag was up."));
 }

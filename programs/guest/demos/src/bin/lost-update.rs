@@ -22,14 +22,14 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift};
+use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause};
 
 kit::entry!(main);
 
 /// Between two looks at the counter.
 const ADDITIONS: u32 = 40;
 /// How often the counter is looked at.
-const ROUNDS: u32 = 25;
+const ROUNDS: u32 = 6;
 /// Before each addition: up to 2 * 8 instructions.
 const PAUSE_TURNS: u32 = 8;
 
@@ -68,6 +68,7 @@ fn count(core: &Core, add: impl Fn()) {
         for _ in 0..ADDITIONS {
             random.delay(PAUSE_TURNS);
             add();
+            pause();
         }
         BARRIER.wait(core);
         let (counted, expected) = (COUNTER.load(), round * ADDITIONS * core.count as u32);

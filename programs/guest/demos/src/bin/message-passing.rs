@@ -24,14 +24,12 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Verdict, Word32, Xorshift, mfence, pause, sfence};
+use kit::{Core, Verdict, Word32, pause, sfence};
 
 kit::entry!(main);
 
 /// How many messages are passed.
-const MESSAGES: u32 = 100;
-/// Before each message: up to 2 * 16 instructions.
-const START_TURNS: u32 = 16;
+const MESSAGES: u32 = 80;
 
 static DATA: Word32 = Word32::new(0);
 static FLAG: Word32 = Word32::new(0);
@@ -73,15 +71,13 @@ fn main(core: Core) {
 #[inline(never)]
 fn pass(core: &Core, send: impl Fn()) {
     match core.index {
-        0 => sender(core, send),
+        0 => sender(send),
         _ => receiver(),
     }
 }
 
-fn sender(core: &Core, send: impl Fn()) {
-    let mut random = Xorshift::new(core);
+fn sender(send: impl Fn()) {
     for message in 1..=MESSAGES {
-        random.delay(START_TURNS);
         send();
         // No fence here: the stores take their time while this core waits.
         while RECEIVED.load() != message {
@@ -104,9 +100,8 @@ fn receiver() -> ! {
         }
         FLAG.store(0);
         DATA.store(0);
-        // Both are in memory before the sender may go on.
-        mfence();
-        RECEIVED.store(message);
+        // Locked: both are in memory before the sender may go on.
+        RECEIVED.xchg(message);
     }
     kit::report("flag=1 data=1", Verdict::Held, format_args!("{MESSAGES} messages, each there when its flag was."))
 }

@@ -31,15 +31,11 @@ use kit::{Barrier, Core, Verdict, Word32, Xorshift, mfence, pause, sfence};
 kit::entry!(main);
 
 /// How often the counter is looked at.
-const ROUNDS: u32 = 40;
+const ROUNDS: u32 = 10;
 /// How often each core enters in a round.
 const ENTRIES: u32 = 8;
-/// Before each entry: up to 2 * 8 instructions.
-const OUTSIDE_TURNS: u32 = 8;
-/// Between giving the turn away and looking at the other's flag: up to 2 * 32 instructions.
-const DOORWAY_TURNS: u32 = 32;
-/// Between the load and the store inside: up to 2 * 32 instructions.
-const INSIDE_TURNS: u32 = 32;
+/// Between giving the turn away and looking at the other's flag: up to 2 * 16 instructions.
+const DOORWAY_TURNS: u32 = 16;
 
 static BARRIER: Barrier = Barrier::new();
 static FLAG: [Word32; 2] = [Word32::new(0), Word32::new(0)];
@@ -65,12 +61,13 @@ fn contend(core: &Core, before_turn: impl Fn(), after_turn: impl Fn(), before_un
     let mut random = Xorshift::new(core);
     for round in 1..=ROUNDS {
         for _ in 0..ENTRIES {
-            random.delay(OUTSIDE_TURNS);
             lock(core.index, &mut random, &before_turn, &after_turn);
             let counted = COUNTER.load();
-            random.delay(INSIDE_TURNS);
+            // A long stay: the other core may run now, and has to wait.
+            pause();
             COUNTER.store(counted + 1);
             unlock(core.index, &before_unlock);
+            pause();
         }
         BARRIER.wait(core);
         let (counted, expected) = (COUNTER.load(), round * ENTRIES * 2);

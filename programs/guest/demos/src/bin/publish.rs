@@ -20,14 +20,12 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Verdict, Word64, Xorshift, pause, sfence};
+use kit::{Core, Verdict, Word64, pause, sfence};
 
 kit::entry!(main);
 
 /// How many objects are published; each is used once, so nothing ever has to be cleaned up.
-const OBJECTS: usize = 100;
-/// Before each object: up to 2 * 16 instructions.
-const START_TURNS: u32 = 16;
+const OBJECTS: usize = 80;
 const FIELDS: usize = 3;
 
 /// What is published: finished when no field is zero.
@@ -72,15 +70,13 @@ fn main(core: Core) {
 #[inline(never)]
 fn exchange(core: &Core, publish: impl Fn(usize)) {
     match core.index {
-        0 => publisher(core, publish),
+        0 => publisher(publish),
         _ => reader(),
     }
 }
 
-fn publisher(core: &Core, publish: impl Fn(usize)) {
-    let mut random = Xorshift::new(core);
+fn publisher(publish: impl Fn(usize)) {
     for number in 0..OBJECTS {
-        random.delay(START_TURNS);
         publish(number);
         while TAKEN.load() != number as u64 + 1 {
             pause();
@@ -103,7 +99,8 @@ fn reader() -> ! {
                 ),
             );
         }
-        TAKEN.store(number as u64 + 1);
+        // Locked, so that it does not linger in this core's buffer.
+        TAKEN.xchg(number as u64 + 1);
     }
     kit::report("finished", Verdict::Held, format_args!("{OBJECTS} objects, all finished when they were found."))
 }

@@ -27,10 +27,8 @@ kit::entry!(main);
 
 /// How many times the data is read.
 const READS: u32 = 400;
-/// The writer's rest between two changes: up to 2 * 32 instructions.
-const WRITER_TURNS: u32 = 32;
-/// The reader's rest between two reads: up to 2 * 16 instructions.
-const READER_TURNS: u32 = 16;
+/// Before each change: up to 2 * 8 instructions.
+const WRITER_TURNS: u32 = 8;
 
 static SEQUENCE: Word32 = Word32::new(0);
 /// Two numbers that are always the same.
@@ -71,7 +69,7 @@ fn main(core: Core) {
 fn share(core: &Core, write: impl Fn(u32)) {
     match core.index {
         0 => writer(core, write),
-        _ => reader(core),
+        _ => reader(),
     }
 }
 
@@ -79,16 +77,15 @@ fn share(core: &Core, write: impl Fn(u32)) {
 fn writer(core: &Core, write: impl Fn(u32)) {
     let mut random = Xorshift::new(core);
     for change in 1.. {
-        write(change);
         random.delay(WRITER_TURNS);
+        write(change);
+        // A rest, but no fence: the stores take their time.
         pause();
     }
 }
 
-fn reader(core: &Core) -> ! {
-    let mut random = Xorshift::new(core);
+fn reader() -> ! {
     for read in 1..=READS {
-        random.delay(READER_TURNS);
         let (sequence, data) = believed();
         if data[0] != data[1] {
             kit::report(
@@ -97,6 +94,7 @@ fn reader(core: &Core) -> ! {
                 format_args!("Read {read}: the number was {sequence} before and after, but the data is {data:?}."),
             );
         }
+        pause();
     }
     kit::report("whole", Verdict::Held, format_args!("{READS} reads, each of one change's data."))
 }

@@ -25,9 +25,9 @@ use kit::{Barrier, Core, Verdict, Word32, Xorshift, lock_or, mfence};
 kit::entry!(main);
 
 /// How often the two cores race. The window is a handful of instructions, so most rounds miss it.
-const ROUNDS: u32 = 100;
-/// Start of the race: up to 2 * 32 instructions apart.
-const START_TURNS: u32 = 32;
+const ROUNDS: u32 = 60;
+/// Start of the race: up to 2 * 8 instructions apart.
+const START_TURNS: u32 = 8;
 /// End of the race: how long a store may stay buffered before the next barrier flushes it out.
 const LINGER_TURNS: u32 = 16;
 

@@ -119,11 +119,13 @@ impl Turn<'_> {
                 && self.core.partial.is_empty()
                 && !self.world.log.details();
             let precise_steps = if is_fast {
-                match self.fast(left, stop_at_pause) {
+                let exit = self.fast(left, stop_at_pause);
+                let left = steps - (self.core.clock - start);
+                match exit {
                     FastExit::Pause => break,
                     FastExit::NewCode { .. } => continue,
-                    FastExit::Budget => left.min(steps - (self.core.clock - start)),
-                    FastExit::NeedsPrecise => 1,
+                    FastExit::Budget => left,
+                    FastExit::NeedsPrecise => left.min(1),
                 }
             } else if patches_code {
                 left.min(PATCHING_STEPS)

@@ -9,14 +9,17 @@ use super::super::code_map::CodeMap;
 use super::super::decode;
 use super::super::paging::Mode;
 use super::unicorn::{Unicorn, stop_from_hook};
-use crate::memory::{Memory, PAGE};
+use crate::memory::{Memory, MemoryType, PAGE};
 use fencepost_devices::PhysAddr;
-use iced_x86::{Decoder, DecoderOptions};
+use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
 use std::ffi::c_void;
 use unicorn_engine_sys as sys;
 
 /// Slots in the table of decoded blocks; a power of two. 4096 blocks of 24 bytes fit a processor's second-level cache.
 const BLOCKS: usize = 4096;
+
+/// The most instructions in the block a run begins with: it may begin anywhere, and so costs a translation each time.
+const LONGEST_FIRST_BLOCK: u32 = 64;
 
 /// Why a run ended. The program counter is at an instruction that has not executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -134,6 +137,7 @@ impl Fast {
         self.link.stop_at_pause = stop_at_pause;
         self.link.exit = None;
         self.link.exception = false;
+        self.unicorn.limit_block(LONGEST_FIRST_BLOCK);
         let cr2 = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         match self.link.exit.take() {
@@ -216,6 +220,9 @@ impl Link {
         let (memory, code) = unsafe { (&*self.memory, &*self.code) };
         let ends = (self.mode.translate(memory, pc), self.mode.translate(memory, pc + u64::from(size.max(1)) - 1));
         let (Some(first), Some(last)) = ends else { return Err(FastExit::NeedsPrecise) };
+        if memory.kind(first) == MemoryType::Uncached || memory.kind(last) == MemoryType::Uncached {
+            return Err(FastExit::NeedsPrecise);
+        }
         if !code.touches(first, 1) || !code.touches(last, 1) {
             return Err(FastExit::NewCode { first, last });
         }
@@ -236,7 +243,7 @@ impl Link {
             let instruction = decoder.decode();
             let class = decode::classify(&instruction);
             block.count += 1;
-            if instruction.is_invalid() || !class.is_fast() {
+            if instruction.is_invalid() || !class.is_fast() || loses_flags(&instruction) {
                 block.flags = Flags::Precise;
             } else if class == decode::Class::Pause && block.flags == Flags::Plain {
                 block.flags = Flags::Pause;
@@ -244,6 +251,18 @@ impl Link {
         }
         Some(block)
     }
+}
+
+/// Whether the engine, stopped at the instruction's memory access, has already forgotten the flags it began with.
+///
+/// Rotations through carry and SETcc compute the flags into place before the access, and a stop then takes them for
+/// the operands of the instruction before.
+fn loses_flags(instruction: &Instruction) -> bool {
+    let mnemonic = instruction.mnemonic();
+    let is_set = instruction.condition_code() != ConditionCode::None && instruction.op0_kind() == OpKind::Memory;
+    let is_rotation = matches!(mnemonic, Mnemonic::Rcl | Mnemonic::Rcr) && instruction.op0_kind() == OpKind::Memory;
+    // Of the conditional instructions only SETcc has a memory destination; jumps through memory have no condition.
+    is_set || is_rotation
 }
 
 /// Blocks are at most 512 instructions and two pages long.

@@ -11,6 +11,9 @@ use unicorn_engine_sys as sys;
 /// Physical addresses that an engine decodes: 40 bits, as the emulated processor announces.
 const ADDRESS_SPACE: u64 = 1 << 40;
 
+/// Runs are short and begin anywhere, and where one begins a block is translated: 30 us for 32 instructions, not 1 ms.
+const LONGEST_BLOCK: u32 = 32;
+
 /// An observer's answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Flow {
@@ -72,8 +75,8 @@ struct DeviceSpace {
 struct Link {
     /// Set for the duration of a run.
     observer: Option<*mut dyn Observer>,
-    /// Blocks of one instruction: nothing else pays where each instruction changes the code.
-    one_at_a_time: bool,
+    /// The most instructions that are translated as one block.
+    block_limit: u32,
     exception: Option<u32>,
 }
 
@@ -148,10 +151,8 @@ impl Precise {
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
         self.link.exception = None;
-        self.link.one_at_a_time = one_at_a_time;
-        if one_at_a_time {
-            self.unicorn.translate_one();
-        }
+        self.link.block_limit = if one_at_a_time { 1 } else { LONGEST_BLOCK };
+        self.unicorn.limit_block(self.link.block_limit);
         self.cr2_before = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         self.link.observer = None;
@@ -204,11 +205,11 @@ impl Precise {
 
 extern "C" fn on_instruction(uc: *mut sys::uc_engine, pc: u64, _size: u32, data: *mut c_void) {
     // SAFETY: `data` is this engine's link.
-    let (observer, one_at_a_time) = unsafe { (Link::observer(data), (*data.cast::<Link>()).one_at_a_time) };
+    let (observer, block_limit) = unsafe { (Link::observer(data), (*data.cast::<Link>()).block_limit) };
     if observer.instruction(pc) == Flow::Stop {
         stop_from_hook(uc);
-    } else if one_at_a_time {
-        Hooked::of(uc).translate_one();
+    } else {
+        Hooked::of(uc).limit_block(block_limit);
     }
 }
 

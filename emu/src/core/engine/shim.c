@@ -211,10 +211,11 @@ uint64_t fencepost_cr2(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->e
 void fencepost_set_cr2(struct uc_struct *uc, uint64_t address) { ((CPUX86State *)uc->cpu->env_ptr)->cr[2] = address; }
 
 /*
- * Makes the next translated block hold one instruction.
- * A block that runs on into a page without code faults when it is translated, before its first instruction.
+ * Makes the next translated block hold at most `count` instructions.
+ * A block that runs on into a page without code faults when it is translated, before its first instruction; and every
+ * new starting point costs the translation of a whole block, up to 512 instructions.
  */
-void fencepost_translate_one(struct uc_struct *uc) { uc->cpu->cflags_next_tb = curr_cflags() | 1; }
+void fencepost_limit_block(struct uc_struct *uc, uint32_t count) { uc->cpu->cflags_next_tb = curr_cflags() | count; }
 
 /* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, and the trap flag. */
 void fencepost_mode(struct uc_struct *uc, uint64_t out[6])

@@ -23,7 +23,7 @@ unsafe extern "C" {
     fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
-    fn fencepost_translate_one(uc: *mut sys::uc_engine);
+    fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
@@ -176,10 +176,10 @@ impl Unicorn {
         unsafe { fencepost_set_cr2(self.handle, address) }
     }
 
-    /// Makes the next run begin with a block of one instruction.
-    pub(super) fn translate_one(&self) {
+    /// Makes the next run begin with a block of at most `count` instructions.
+    pub(super) fn limit_block(&self, count: u32) {
         // SAFETY: the engine is open and not running.
-        unsafe { fencepost_translate_one(self.handle) }
+        unsafe { fencepost_limit_block(self.handle, count) }
     }
 
     /// The error code of the exception just reported; forgets the exception, which Unicorn itself never does.
@@ -227,10 +227,10 @@ impl Hooked {
         unsafe { fencepost_drop_code(self.0, host.cast_mut().cast(), length) }
     }
 
-    /// Makes the next block one instruction long.
-    pub(super) fn translate_one(self) {
+    /// Makes the next block at most `count` instructions long.
+    pub(super) fn limit_block(self, count: u32) {
         // SAFETY: hooks are called with the handle of a live engine.
-        unsafe { fencepost_translate_one(self.0) }
+        unsafe { fencepost_limit_block(self.0, count) }
     }
 
     /// The registers as they were before the current instruction.

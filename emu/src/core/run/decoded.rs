@@ -53,7 +53,7 @@ impl Decoded {
         }
         let Some(instruction) = self.instruction(pc, memory) else { return Class::Plain };
         for at in [pc, pc + instruction.len() as u64 - 1] {
-            if let Some(physical) = self.mode.translate(memory, at) {
+            if let Some(physical) = self.mode.translate(memory, at).filter(|&at| memory.slice(at, 1).is_some()) {
                 code.note(physical);
             }
         }

@@ -29,8 +29,8 @@ use observed::{Extent, Observed, PreciseRun, Spun};
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
 const FAST_MINIMUM: u64 = 24;
 
-/// How many steps a core takes that has just stored to code, before it is trusted to leave the rest of it alone.
-const PATCHING_STEPS: u64 = 64;
+/// How many steps the precise engine takes where the fast one is no use: it was stopped at once, or code has just changed.
+const WARY_STEPS: u64 = 64;
 
 /// The vector of page faults, which leave their address in CR2.
 const PAGE_FAULT: u32 = 14;
@@ -119,16 +119,18 @@ impl Turn<'_> {
                 && self.core.partial.is_empty()
                 && !self.world.log.details();
             let precise_steps = if is_fast {
+                let before = self.core.clock;
                 let exit = self.fast(left, stop_at_pause);
+                let is_worth_it = self.core.clock - before >= FAST_MINIMUM;
                 let left = steps - (self.core.clock - start);
                 match exit {
                     FastExit::Pause => break,
                     FastExit::NewCode { .. } => continue,
                     FastExit::Budget => left,
-                    FastExit::NeedsPrecise => left.min(1),
+                    FastExit::NeedsPrecise => left.min(if is_worth_it { 1 } else { WARY_STEPS }),
                 }
             } else if patches_code {
-                left.min(PATCHING_STEPS)
+                left.min(WARY_STEPS)
             } else {
                 left
             };

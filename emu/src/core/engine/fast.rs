@@ -8,7 +8,7 @@
 use super::super::code_map::CodeMap;
 use super::super::decode;
 use super::super::paging::Mode;
-use super::unicorn::{Unicorn, stop_from_hook};
+use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::{Memory, MemoryType, PAGE};
 use fencepost_devices::PhysAddr;
 use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
@@ -18,8 +18,10 @@ use unicorn_engine_sys as sys;
 /// Slots in the table of decoded blocks; a power of two. 4096 blocks of 24 bytes fit a processor's second-level cache.
 const BLOCKS: usize = 4096;
 
-/// The most instructions in the block a run begins with: it may begin anywhere, and so costs a translation each time.
-const LONGEST_FIRST_BLOCK: u32 = 64;
+/// The most instructions in the block a run begins with, or that follows one met for the first time.
+///
+/// A run may begin anywhere, so each costs a translation, and that of 512 instructions takes milliseconds.
+const LONGEST_NEW_BLOCK: u32 = 64;
 
 /// Why a run ended. The program counter is at an instruction that has not executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +83,8 @@ struct Link {
     stop_at_pause: bool,
     exit: Option<FastExit>,
     exception: bool,
+    /// The block entered last was met for the first time, and so the next one may be.
+    is_new_code: bool,
 }
 
 impl Fast {
@@ -96,6 +100,7 @@ impl Fast {
             stop_at_pause: false,
             exit: None,
             exception: false,
+            is_new_code: false,
         };
         let fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), protected: 0 };
         for stretch in memory.stretches() {
@@ -137,7 +142,7 @@ impl Fast {
         self.link.stop_at_pause = stop_at_pause;
         self.link.exit = None;
         self.link.exception = false;
-        self.unicorn.limit_block(LONGEST_FIRST_BLOCK);
+        self.unicorn.limit_block(LONGEST_NEW_BLOCK);
         let cr2 = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         match self.link.exit.take() {
@@ -199,7 +204,10 @@ impl Link {
         let slot = (pc ^ pc >> 12) as usize % BLOCKS;
         if self.blocks[slot].pc != pc || self.blocks[slot].size != size {
             match self.learn(pc, size) {
-                Ok(block) => self.blocks[slot] = block,
+                Ok(block) => {
+                    self.blocks[slot] = block;
+                    self.is_new_code = true;
+                }
                 Err(exit) => return Some(exit),
             }
         }
@@ -276,6 +284,8 @@ extern "C" fn on_block(uc: *mut sys::uc_engine, pc: u64, size: u32, data: *mut c
     }
     if link.exit.is_some() {
         stop_from_hook(uc);
+    } else if std::mem::take(&mut link.is_new_code) {
+        Hooked::of(uc).limit_block(LONGEST_NEW_BLOCK);
     }
 }
 

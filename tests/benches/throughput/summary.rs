@@ -14,8 +14,8 @@ pub(crate) fn print() {
             let ratios = Loop::ALL.map(|guest| Some(median(guest, "bare")? / median(guest, &id)?));
             let Some(ratios) = ratios.into_iter().collect::<Option<Vec<f64>>>() else { continue };
             let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
-            let cells: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-            println!("| {cores} | {} | {} | {:.2} |", label(slices), cells.join(" | "), mean.exp());
+            let cells: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.3}")).collect();
+            println!("| {cores} | {} | {} | {:.3} |", label(slices), cells.join(" | "), mean.exp());
         }
     }
     for guest in Loop::ALL {

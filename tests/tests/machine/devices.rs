@@ -444,3 +444,36 @@ fn when_the_guest_exits_every_buffer_drains_before_memory_is_judged() {
     assert_eq!(t.machine.stop(), Some(&Stop::Exited { code: 3 }));
     assert_eq!((t.memory(X), t.pending(1), t.machine.choices()), (1, vec![], vec![]));
 }
+
+/// Instructions whose stores the engine makes in C functions, at [`NOTHING`], in the middle of a long run.
+#[test]
+fn a_long_store_to_device_space_arrives_from_a_long_run_as_well() -> Result<(), IcedError> {
+    type Store = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+    let stores: [Store; 5] = [
+        |a| a.fstp(tbyte_ptr(rbx)),
+        |a| a.fnstenv(ptr(rbx)),
+        |a| a.fxsave(ptr(rbx)),
+        |a| a.cmpxchg16b(xmmword_ptr(rbx)),
+        |a| a.maskmovdqu(xmm0, xmm0),
+    ];
+    for (number, store) in stores.into_iter().enumerate() {
+        let mut a = CodeAssembler::new(64)?;
+        a.fld1()?;
+        a.pcmpeqd(xmm0, xmm0)?;
+        a.mov(ebx, NOTHING as u32)?;
+        a.mov(edi, NOTHING as u32)?;
+        for _ in 0..64 {
+            a.nop()?;
+        }
+        store(&mut a)?;
+        for _ in 0..8 {
+            a.nop()?;
+        }
+        a.hlt()?;
+        let image = Image::from_flat("store", a.assemble(fencepost::loader::FLAT_BASE)?);
+        let mut t = Testbed::of_image(&image, fencepost::machine::Settings { cores: 1, ..Default::default() });
+        t.apply(Choice::Run { core: CoreId(0), steps: 100, drained: true });
+        assert!(!t.state().board.posted().is_empty(), "store {number} is on its way to where nothing is");
+    }
+    Ok(())
+}

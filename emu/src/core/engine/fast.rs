@@ -11,7 +11,7 @@ use super::super::paging::Mode;
 use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::{Memory, MemoryType, PAGE};
 use fencepost_devices::PhysAddr;
-use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind};
+use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind};
 use std::ffi::c_void;
 use unicorn_engine_sys as sys;
 
@@ -251,7 +251,11 @@ impl Link {
             let instruction = decoder.decode();
             let class = decode::classify(&instruction);
             block.count += 1;
-            if instruction.is_invalid() || !class.is_fast() || loses_flags(&instruction) {
+            if instruction.is_invalid()
+                || !class.is_fast()
+                || loses_flags(&instruction)
+                || stores_in_a_helper(&instruction)
+            {
                 block.flags = Flags::Precise;
             } else if class == decode::Class::Pause && block.flags == Flags::Plain {
                 block.flags = Flags::Pause;
@@ -271,6 +275,19 @@ fn loses_flags(instruction: &Instruction) -> bool {
     let is_rotation = matches!(mnemonic, Mnemonic::Rcl | Mnemonic::Rcr) && instruction.op0_kind() == OpKind::Memory;
     // Of the conditional instructions only SETcc has a memory destination; jumps through memory have no condition.
     is_set || is_rotation
+}
+
+/// Whether the engine makes the instruction's stores inside a C function.
+///
+/// A store to device space or to a page with code, made there, would be lost without a stop.
+fn stores_in_a_helper(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    match instruction.mnemonic() {
+        Fstp => instruction.memory_size() == MemorySize::Float80,
+        Fbstp | Fnstenv | Fstenv | Fnsave | Fsave | Fxsave | Fxsave64 | Xsave | Xsave64 | Xsavec | Xsavec64
+        | Xsaveopt | Xsaveopt64 | Cmpxchg8b | Cmpxchg16b | Maskmovq | Maskmovdqu => true,
+        _ => false,
+    }
 }
 
 /// Blocks are at most 512 instructions and two pages long.

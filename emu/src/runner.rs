@@ -15,6 +15,7 @@ use crate::core::emulate::split_mix;
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
+use std::ops::ControlFlow;
 
 /// The longest slice of the default policy, in steps. Long slices make throughput.
 const LONGEST_SLICE: u64 = 1 << 18;
@@ -172,7 +173,9 @@ impl Runner {
             if self.steps >= max_steps {
                 return Ended::StepLimit;
             }
-            self.next(max_steps - self.steps);
+            if self.next(max_steps - self.steps, &mut watch).is_break() {
+                return Ended::Interrupted;
+            }
         }
     }
 
@@ -223,12 +226,12 @@ impl Runner {
         Ok(Ended::ScheduleEnd)
     }
 
-    /// One slice with at most `budget` steps, and what drains after it.
-    fn next(&mut self, budget: u64) {
+    /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
+    fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<()> {
         let running: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).halted).collect();
         if running.is_empty() {
             self.drain_one_of_any();
-            return;
+            return ControlFlow::Continue(());
         }
         let core = self.policy.pick(&running);
         let length = self.policy.slice_length().min(budget);
@@ -237,15 +240,16 @@ impl Runner {
         let body = length - tail;
         let mut spins = false;
         if body > 0 {
-            spins = self.slice(core, body, true, gives_way) < body;
+            spins = self.slice(core, body, true, gives_way, watch)? < body;
         }
         if tail > 0 && !spins {
-            self.slice(core, tail, false, gives_way);
+            self.slice(core, tail, false, gives_way, watch)?;
         }
         if self.policy.one_in(4) {
             self.try_apply(Choice::Access { core });
         }
         self.drain_after(core);
+        ControlFlow::Continue(())
     }
 
     /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.
@@ -259,7 +263,29 @@ impl Runner {
         }
     }
 
-    fn slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: bool) -> u64 {
+    /// Up to `steps` steps of `core`; returns how many it took. An event in their midst is shown to `watch`, and if that lets
+    /// the slice go on, it goes on: to look at a run does not change it.
+    fn slice(
+        &mut self,
+        core: CoreId,
+        steps: u64,
+        drained: bool,
+        gives_way: bool,
+        watch: &mut impl FnMut(&mut Machine) -> bool,
+    ) -> ControlFlow<(), u64> {
+        let mut taken = 0;
+        loop {
+            taken += self.part_of_slice(core, steps - taken, drained, gives_way);
+            if !self.machine.is_broken() || taken >= steps || self.machine.stop().is_some() {
+                return ControlFlow::Continue(taken);
+            }
+            if watch(&mut self.machine) {
+                return ControlFlow::Break(());
+            }
+        }
+    }
+
+    fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: bool) -> u64 {
         let taken = if gives_way {
             self.machine.run_to_pause(core, steps, drained)
         } else {

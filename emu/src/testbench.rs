@@ -438,7 +438,8 @@ impl std::fmt::Display for BenchError {
             BenchError::Unknown { what, name, known, has_near: false } => {
                 let mut names = known.clone();
                 names.sort_unstable();
-                write!(f, "there is no {what} `{name}`; there are {}", names.join(", "))
+                let verb = if names.len() == 1 { "there is only" } else { "there are" };
+                write!(f, "there is no {what} `{name}`; {verb} {}", names.join(", "))
             }
             BenchError::Load(error) => error.fmt(f),
             BenchError::Boot(error) => error.fmt(f),

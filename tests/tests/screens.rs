@@ -59,3 +59,16 @@ fn a_guest_can_be_run_to_its_first_line() -> Result<(), BenchError> {
     insta::assert_snapshot!(run.serial());
     Ok(())
 }
+
+/// Waiting for a line that never comes looks at the machine after every line, and changes nothing.
+#[test]
+fn a_point_that_is_never_reached_does_not_change_the_run() -> Result<(), BenchError> {
+    for seed in 0..8 {
+        let bench = || Ok::<_, BenchError>(Testbench::program("store-buffering")?.seed(seed));
+        let (mut plain, mut watched) = (bench()?.run()?, bench()?.run_until(Until::SerialLine("no such line"))?);
+        assert!(!watched.reached());
+        assert_eq!(plain.steps(), watched.steps(), "seed {seed}");
+        assert_eq!(plain.machine().snapshot().hash(), watched.machine().snapshot().hash(), "seed {seed}");
+    }
+    Ok(())
+}

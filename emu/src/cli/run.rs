@@ -186,6 +186,12 @@ impl Run {
         if let Some(slice) = self.slice {
             command += &format!(" --slice {slice}");
         }
+        command + &self.limits()
+    }
+
+    /// The options that end a run early, as one types them.
+    fn limits(&self) -> String {
+        let mut command = String::new();
         if self.max_steps != DEFAULT_MAX_STEPS {
             command += &format!(" --max-steps {}", self.max_steps);
         }

@@ -176,10 +176,13 @@ impl Outputs {
 fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Replayed>) -> Option<String> {
     let recorded = run.record.as_deref().or(replayed.and_then(|replayed| replayed.file.as_deref()));
     match (recorded, &run.schedule) {
-        (Some(file), _) => Some(replay_file(target, settings, file)),
+        // What is recorded ends at the point of --until; a schedule that was given may go on.
+        (Some(file), None) => Some(replay_file(target, settings, file)),
+        (Some(file), Some(_)) => Some(replay_file(target, settings, file) + &run.limits()),
         (None, Some(text)) => {
             let is_short = text.len() <= SHORT_SCHEDULE;
-            is_short.then(|| format!("fencepost run {} --schedule {}", name(target, settings), quoted(text)))
+            let command = || format!("fencepost run {} --schedule {}", name(target, settings), quoted(text));
+            is_short.then(|| command() + &run.limits())
         }
         (None, None) => Some(run.replay_by_seed(target, settings, run.first_seed())),
     }

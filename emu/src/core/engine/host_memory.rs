@@ -10,6 +10,9 @@ use std::ptr::NonNull;
 /// Engines read and write it through raw pointers while they run; the host's own slices are never alive at that time,
 /// because whoever runs an engine holds the machine mutably.
 pub(crate) struct HostMemory {
+    /// What the allocator gave: a little more than is used.
+    allocated: NonNull<u8>,
+    /// The first byte used, at the start of a page.
     first: NonNull<u8>,
     length: usize,
 }
@@ -24,9 +27,11 @@ impl HostMemory {
     pub(crate) fn zeroed(length: u64) -> HostMemory {
         let layout = layout(length as usize);
         // SAFETY: the layout's size is not zero, as `layout` asserts.
-        let first = unsafe { alloc_zeroed(layout) };
-        let first = NonNull::new(first).unwrap_or_else(|| handle_alloc_error(layout));
-        HostMemory { first, length: length as usize }
+        let allocated = unsafe { alloc_zeroed(layout) };
+        let allocated = NonNull::new(allocated).unwrap_or_else(|| handle_alloc_error(layout));
+        // SAFETY: the block has a page more than `length`, so the next start of a page and `length` bytes lie in it.
+        let first = unsafe { allocated.add(allocated.align_offset(PAGE as usize)) };
+        HostMemory { allocated, first, length: length as usize }
     }
 
     /// The whole block.
@@ -60,7 +65,7 @@ impl HostMemory {
 impl Drop for HostMemory {
     fn drop(&mut self) {
         // SAFETY: allocated in `zeroed` with the same layout; engines that point here are dropped first (see `Machine`).
-        unsafe { dealloc(self.first.as_ptr(), layout(self.length)) }
+        unsafe { dealloc(self.allocated.as_ptr(), layout(self.length)) }
     }
 }
 
@@ -100,7 +105,9 @@ impl std::fmt::Debug for HostMemory {
     }
 }
 
+/// A page more than `length`, to begin at a page. Asked for with that alignment, allocators clear the block by hand, and all
+/// of it is committed; without, the host gives pages that read as zero until they are written.
 fn layout(length: usize) -> Layout {
     assert!(length > 0 && length.is_multiple_of(PAGE as usize), "guest memory is whole pages, at least one");
-    Layout::from_size_align(length, PAGE as usize).expect("the size fits the address space")
+    Layout::from_size_align(length + PAGE as usize, 1).expect("the size fits the address space")
 }

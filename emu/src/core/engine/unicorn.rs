@@ -11,8 +11,12 @@ use unicorn_engine_sys as sys;
 /// How much host code one engine may keep translated, in bytes. Unicorn would reserve 1 GiB of address space for each.
 const TRANSLATION_BUFFER: u32 = 16 << 20;
 
-/// Guest RAM is mapped in pieces of this size, because changing the protection of one page costs time per page of its piece.
-const PIECE: u64 = 2 << 20;
+/// Guest RAM is mapped in pieces, because changing the protection of one page costs time per page of its piece, and mapping
+/// costs time per piece that is there already. This is the size of the first; each later one doubles what is mapped.
+const FIRST_PIECE: u64 = 2 << 20;
+
+/// The largest piece.
+const LARGEST_PIECE: u64 = 64 << 20;
 
 // SAFETY: the declarations mirror the definitions in shim.c, which is compiled with this crate.
 unsafe extern "C" {
@@ -56,14 +60,16 @@ impl Unicorn {
     /// Maps a stretch of guest memory.
     pub(super) fn map(&self, stretch: &Stretch) {
         let length = stretch.range.len() as u64;
-        for start in (0..length).step_by(PIECE as usize) {
-            let size = PIECE.min(length - start);
+        let mut start = 0;
+        while start < length {
+            let size = start.clamp(FIRST_PIECE, LARGEST_PIECE).min(length - start);
             // SAFETY: the piece lies inside the host's block, whose address is stable and which outlives the engine.
             let error = unsafe {
                 let host = stretch.host.pointer().add(stretch.range.start + start as usize);
                 sys::uc_mem_map_ptr(self.handle, stretch.base.0 + start, size, sys::Prot::ALL.0, host.cast())
             };
             check(error, "mapping guest memory");
+            start += size;
         }
     }
 

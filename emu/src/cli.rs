@@ -15,6 +15,7 @@ mod disasm;
 mod failure;
 mod guest;
 mod list;
+mod litmus;
 mod machine_options;
 mod output_file;
 mod progress;
@@ -70,6 +71,7 @@ enum Verb {
     Run(Box<run::Run>),
     Check(check::Check),
     Disasm(disasm::Disasm),
+    Litmus(litmus::Litmus),
     Completions(completions::Completions),
 }
 
@@ -80,6 +82,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Run(run) => run.perform(),
         Verb::Check(check) => check.perform(),
         Verb::Disasm(disasm) => disasm.perform(),
+        Verb::Litmus(litmus) => litmus.perform(),
         Verb::Completions(completions) => completions.perform(),
     };
     match done {

@@ -7,6 +7,8 @@ pub mod board;
 pub mod boot;
 pub mod choice;
 pub mod core;
+pub mod explorer;
+pub mod litmus;
 pub mod loader;
 pub mod machine;
 pub mod memory;

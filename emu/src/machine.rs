@@ -11,6 +11,7 @@
 //! The engines that execute guest code are caches: [`Machine::snapshot`] is the whole state without them.
 
 mod settings;
+pub(crate) mod staging;
 mod stop;
 
 pub use settings::{DEEPEST, LEAST_RAM, MOST_CORES, MOST_RAM, Settings, SettingsError};

@@ -4,7 +4,7 @@
 //! so that looking at a machine does not change it. Left out: permission checks, reserved bits, 5-level paging, PKRU.
 
 use super::cpu_state::{CpuState, SegmentName};
-use crate::memory::Memory;
+use crate::memory::{Memory, PAGE};
 use fencepost_devices::PhysAddr;
 
 /// What decides how addresses are translated and code is decoded.
@@ -98,7 +98,7 @@ impl Mode {
         let mut done = 0;
         while done < bytes.len() {
             let at = linear.wrapping_add(done as u64);
-            let in_page = (crate::memory::PAGE - at % crate::memory::PAGE) as usize;
+            let in_page = (PAGE - at % PAGE) as usize;
             let length = in_page.min(bytes.len() - done);
             let Some(physical) = self.translate(memory, at) else { break };
             if !memory.read(physical, &mut bytes[done..done + length]) {
@@ -107,5 +107,41 @@ impl Mode {
             done += length;
         }
         done
+    }
+}
+
+impl Mode {
+    /// The numbers of the physical pages that hold the tables of this mode.
+    pub(crate) fn table_pages(&self, memory: &Memory) -> Vec<u64> {
+        let mut pages = Vec::new();
+        if self.cr0 & CR0_PG == 0 {
+            return pages;
+        }
+        if self.cr4 & CR4_PAE == 0 {
+            let directory = self.cr3 & !0xfff;
+            pages.push(directory / PAGE);
+            let tables = (0..1024).filter_map(|index| entry_32(memory, directory, index));
+            pages.extend(tables.filter(|entry| entry & LARGE == 0).map(|entry| (entry & 0xffff_f000) / PAGE));
+        } else if self.efer & EFER_LMA == 0 {
+            pages.push(self.cr3 / PAGE);
+            let directories = (0..4).filter_map(|index| entry_64(memory, self.cr3 & 0xffff_ffe0, index));
+            directories.for_each(|entry| tables_below(memory, entry & FRAME, 2, &mut pages));
+        } else {
+            tables_below(memory, self.cr3 & FRAME, 4, &mut pages);
+        }
+        pages
+    }
+}
+
+/// The pages of `table` and of all tables below it, of which there are `levels` levels in all.
+fn tables_below(memory: &Memory, table: u64, levels: u32, pages: &mut Vec<u64>) {
+    pages.push(table / PAGE);
+    if levels == 1 {
+        return;
+    }
+    for entry in (0..512).filter_map(|index| entry_64(memory, table, index)) {
+        if entry & LARGE == 0 {
+            tables_below(memory, entry & FRAME, levels - 1, pages);
+        }
     }
 }

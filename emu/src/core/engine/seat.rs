@@ -47,6 +47,11 @@ impl Engines {
         }
     }
 
+    /// The core's registers have changed in its state, but neither memory nor how addresses are translated.
+    pub(crate) fn reseat(&mut self) {
+        self.seat = Seat::State;
+    }
+
     /// Runs the fast engine; see [`Fast::run`].
     pub(crate) fn run_fast(
         &mut self,

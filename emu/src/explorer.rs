@@ -1,0 +1,191 @@
+//! Exploration: every outcome that a program can have, each with a schedule that reaches it.
+//!
+//! A machine has only [`choices`](crate::machine::Machine::choices); the explorer tries them all. What makes that feasible:
+//!
+//! - scheduling points are only operations that others can observe; what a core does between two of them belongs to the first;
+//! - each core is a function from its local state and what it reads to its next local state, so the engine executes every
+//!   pair of the two once, and it is remembered (`explorer/local.rs`);
+//! - equal states are met once; steps that commute with all others are taken alone (`explorer/reduction.rs`).
+//!
+//! *Complete* means that nothing was cut off: no bound was reached, and no core came to an instruction that is not followed.
+
+mod boards;
+mod delta;
+mod exhaustive;
+mod local;
+mod op;
+mod reduction;
+mod sharing;
+mod stage;
+mod state;
+
+pub use exhaustive::{Cut, Limits};
+pub use op::Beyond;
+
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::core::cpu_state::CpuState;
+use crate::machine::staging::Local;
+use crate::machine::{Machine, Stop};
+use crate::memory_model::MemoryModel;
+use boards::Boards;
+use delta::Delta;
+use exhaustive::Found;
+use fencepost_devices::PhysAddr;
+use local::Locals;
+use op::Op;
+use stage::Stage;
+use state::{At, Capacity, State, Step, World};
+
+/// More entries than any buffer gets: exploration cuts nothing off unless asked.
+const NO_BOUND: usize = usize::MAX;
+
+/// Explores what can happen from some moment of a machine on.
+pub struct Explorer {
+    world: World,
+}
+
+/// Where an exploration begins.
+pub struct Start(State);
+
+/// What was found.
+pub struct Explored {
+    found: Found,
+    finals: Vec<Final>,
+    model: MemoryModel,
+}
+
+/// A state in which nothing more is possible.
+pub struct Final {
+    number: u32,
+    state: State,
+}
+
+impl Final {
+    /// Why the run ended, unless all cores came to their end.
+    pub fn stop(&self) -> Option<Stop> {
+        self.state.stop
+    }
+}
+
+impl Explorer {
+    /// Explores `machine`, whose cores all execute on one engine: none of them asks which it is.
+    pub(crate) fn with_one_engine(machine: Machine) -> Explorer {
+        let stage = Stage::new(machine, true);
+        let capacity = Capacity { ordinary: NO_BOUND, write_combining: NO_BOUND };
+        let world =
+            World { stage, locals: Locals::default(), boards: Boards::default(), model: MemoryModel::SC, capacity };
+        Explorer { world }
+    }
+
+    /// The local state of `core` when exploration began.
+    pub(crate) fn first(&mut self, core: CoreId) -> Local {
+        self.world.stage.first(core)
+    }
+
+    /// Puts code in place, for good.
+    pub(crate) fn put_code(&mut self, address: PhysAddr, bytes: &[u8]) {
+        self.world.stage.put_code(address, bytes);
+    }
+
+    /// Begins with these cores and bytes of memory.
+    pub(crate) fn start(&mut self, locals: Vec<Local>, memory: Vec<(PhysAddr, Vec<u8>)>) -> Start {
+        let mut delta = Delta::default();
+        for (address, bytes) in memory {
+            delta.write(self.world.stage.base(), address, &bytes);
+        }
+        let board = self.world.boards.number(self.world.stage.board().clone());
+        let locals = locals.into_iter().map(|local| self.world.locals.number(local));
+        let cores = locals.map(|local| At { local, buffer: Default::default() }).collect();
+        Start(State { cores, memory: delta, board, stop: None })
+    }
+
+    /// Explores everything from `start` on under `model`.
+    pub fn explore(&mut self, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
+        self.world.model = model;
+        let mut found = exhaustive::explore(&mut self.world, &start.0, limits);
+        let finals = std::mem::take(&mut found.finals);
+        let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
+        Explored { found, finals, model }
+    }
+
+    /// Whether all cores have come to their end in that final state, rather than go on for ever or stop short.
+    pub fn is_over(&mut self, explored: &Explored, index: usize) -> bool {
+        let state = &explored.finals[index].state;
+        let mut cores = (0..state.cores.len()).map(|core| CoreId(core as u8));
+        state.stop.is_none() && cores.all(|core| *self.world.op(state, core) == Op::Finished)
+    }
+
+    /// The registers of `core` in that final state.
+    pub fn final_registers(&self, explored: &Explored, index: usize, core: CoreId) -> &CpuState {
+        let local = explored.finals[index].state.cores[core.index()].local;
+        &self.world.locals.local(local).cpu
+    }
+
+    /// Reads memory in that final state.
+    pub fn final_memory(&self, explored: &Explored, index: usize, address: PhysAddr, bytes: &mut [u8]) {
+        explored.finals[index].state.memory.read(self.world.stage.base(), address, bytes);
+    }
+
+    /// The choices that lead from `start` to that final state.
+    pub fn path(&mut self, start: &Start, explored: &Explored, index: usize) -> Vec<Choice> {
+        self.world.model = explored.model;
+        let mut steps: Vec<Step> = Vec::new();
+        let mut number = explored.finals[index].number;
+        while let Some((from, step)) = explored.found.met[number as usize].from {
+            steps.push(step);
+            number = from;
+        }
+        let mut choices = Vec::new();
+        let mut state = start.0.clone();
+        let sharing = explored.found.sharing.as_ref();
+        let follow = |world: &mut World, state: &mut State, choices: &mut Vec<Choice>| {
+            if let Some(sharing) = sharing {
+                exhaustive::follow_again(world, sharing, state, choices);
+            }
+        };
+        follow(&mut self.world, &mut state, &mut choices);
+        for step in steps.into_iter().rev() {
+            state = self.world.after(&state, step, &mut choices);
+            follow(&mut self.world, &mut state, &mut choices);
+        }
+        choices
+    }
+
+    /// How many local states of cores have been met.
+    pub fn local_states(&self) -> usize {
+        self.world.locals.len()
+    }
+}
+
+impl Explored {
+    /// The states in which nothing more is possible.
+    pub fn finals(&self) -> &[Final] {
+        &self.finals
+    }
+
+    /// Whether nothing was left out.
+    pub fn is_complete(&self) -> bool {
+        self.found.cuts.is_empty()
+    }
+
+    /// Why something was left out.
+    pub fn cuts(&self) -> Vec<Cut> {
+        self.found.cuts.iter().copied().collect()
+    }
+
+    /// How often a state in which nothing more is possible was reached.
+    pub fn executions(&self) -> u64 {
+        self.found.executions
+    }
+
+    /// How many states were met.
+    pub fn states(&self) -> usize {
+        self.found.met.len()
+    }
+
+    /// How many steps were taken.
+    pub fn transitions(&self) -> u64 {
+        self.found.transitions
+    }
+}

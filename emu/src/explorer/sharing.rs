@@ -1,0 +1,76 @@
+//! Which memory cores share: accesses to what no two of them contend for are nobody else's business.
+
+use super::delta::granules;
+use super::op::{Op, Place};
+use super::stage::granules_of;
+use crate::core::CoreId;
+use fencepost_devices::PhysAddr;
+use std::collections::{HashMap, HashSet};
+
+/// Who was seen to access what.
+#[derive(Default)]
+pub(super) struct Sharing {
+    /// Bit sets of the cores that read and that write each granule.
+    seen: HashMap<u64, Seen>,
+    /// Granules that one core writes and another accesses.
+    contended: HashSet<u64>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    readers: u64,
+    writers: u64,
+}
+
+impl Sharing {
+    /// Notes that `core` may perform `op` on a machine with so much RAM. Returns whether a granule was found to be contended that was not known to be.
+    pub(super) fn note(&mut self, core: CoreId, op: &Op, ram_bytes: u64) -> bool {
+        let bit = 1 << core.0;
+        let mut is_news = false;
+        match op {
+            Op::Load(place) => granules(place.address, place.length).for_each(|at| is_news |= self.see(at, bit, 0)),
+            Op::Store(entry) => {
+                for at in granules(entry.address, u64::from(entry.length)) {
+                    // Devices may read pixels.
+                    let device = if at < ram_bytes { 0 } else { DEVICES };
+                    is_news |= self.see(at, device, bit);
+                }
+            }
+            Op::Locked { loads, stores } => {
+                granules_of(loads).for_each(|at| is_news |= self.see(at, bit, 0));
+                granules_of(stores).for_each(|at| is_news |= self.see(at, 0, bit));
+            }
+            Op::Nothing
+            | Op::FullFence
+            | Op::StoreFence
+            | Op::Device
+            | Op::Finished
+            | Op::Diverges
+            | Op::Fault { .. }
+            | Op::Beyond { .. } => (),
+        }
+        is_news
+    }
+
+    /// Whether no two contend for any of `length` bytes at `address`.
+    pub(super) fn is_private(&self, address: PhysAddr, length: u64) -> bool {
+        granules(address, length).all(|at| !self.contended.contains(&at))
+    }
+
+    /// Whether no two contend for any of `places`.
+    pub(super) fn are_private(&self, places: &[Place]) -> bool {
+        places.iter().all(|place| self.is_private(place.address, place.length))
+    }
+
+    fn see(&mut self, granule: u64, readers: u64, writers: u64) -> bool {
+        let seen = self.seen.entry(granule).or_default();
+        seen.readers |= readers;
+        seen.writers |= writers;
+        let is_contended = seen.writers != 0 && (seen.readers | seen.writers).count_ones() > 1;
+        is_contended && self.contended.insert(granule)
+    }
+}
+
+/// The bit of devices among the readers: one more than there can be cores is not a bit, so the last core's is shared, which
+/// can only make more contended.
+const DEVICES: u64 = 1 << 63;

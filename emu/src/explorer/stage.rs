@@ -1,0 +1,408 @@
+//! Trying out operations on a real machine.
+
+use super::delta::{Delta, granules};
+use super::local::{Input, LocalId, Locals};
+use super::op::{Beyond, Edge, Op, Place, Taken};
+use crate::board::Board;
+use crate::choice::Choice;
+use crate::core::decode::{self, Class};
+use crate::core::{CoreId, paging};
+use crate::machine::staging::Local;
+use crate::machine::{Machine, Stop};
+use crate::memory::{Memory, MemoryType};
+use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
+use crate::trace::Event;
+use fencepost_devices::PhysAddr;
+use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, Register};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
+/// Instructions in a row without an operation that others could observe, after which a core is given up.
+const LONGEST_LOCAL_RUN: u64 = 1 << 20;
+
+/// What an instruction is to the explorer, whatever the registers hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// Others cannot observe it: it has no memory operand, drains nothing and reaches no device.
+    Local,
+    /// May read or write memory, or drains, or reaches a device.
+    Operation(Class),
+    /// The mark at which the explored region begins: nothing, once exploration is under way.
+    Begin,
+    /// The mark at which it ends.
+    End,
+    /// Cannot be fetched or decoded: executing it tells why.
+    Unknown,
+}
+
+/// A machine on which operations are tried, and the memory that exploration began with.
+pub(super) struct Stage {
+    machine: Machine,
+    base: Memory,
+    /// Classified instructions, by linear address.
+    kinds: HashMap<u64, (Kind, u64)>,
+    /// Bytes of code that have been executed.
+    code: HashSet<u64>,
+    /// Physical pages that hold page tables.
+    tables: Vec<u64>,
+    board: Board,
+    /// One engine executes all cores' instructions.
+    is_shared: bool,
+}
+
+/// What the rest of the machine is while an operation is tried.
+pub(super) struct Around<'a> {
+    pub(super) memory: &'a Delta,
+    pub(super) buffer: &'a StoreBuffer,
+    pub(super) board: &'a Board,
+}
+
+/// What came of an operation.
+pub(super) struct Tried {
+    pub(super) op: Op,
+    pub(super) input: Input,
+    pub(super) edge: Edge,
+    /// The devices afterwards, when the operation reached one.
+    pub(super) board: Option<Board>,
+    /// It ended the run.
+    pub(super) stop: Option<Stop>,
+}
+
+impl Stage {
+    /// A stage on `machine`, as it is now.
+    pub(super) fn new(mut machine: Machine, is_shared: bool) -> Stage {
+        machine.set_details(true);
+        machine.set_break(None);
+        machine.take_events();
+        let state = machine.state();
+        let (base, board) = (state.memory.clone(), state.board.clone());
+        let modes = state.cores.iter().map(|core| paging::Mode::of(&core.cpu));
+        let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
+        tables.sort_unstable();
+        tables.dedup();
+        Stage { machine, base, kinds: HashMap::new(), code: HashSet::new(), tables, board, is_shared }
+    }
+
+    /// Memory as it was when exploration began.
+    pub(super) fn base(&self) -> &Memory {
+        &self.base
+    }
+
+    /// Devices as they were when exploration began.
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// The local state of `core` when exploration began.
+    pub(super) fn first(&mut self, core: CoreId) -> Local {
+        self.machine.local(core)
+    }
+
+    /// Puts code in place, for good.
+    pub(super) fn put_code(&mut self, address: PhysAddr, bytes: &[u8]) {
+        self.machine.stage_code(address, bytes);
+        let is_memory = self.base.write(address, bytes);
+        assert!(is_memory, "code is put into memory");
+        self.kinds.retain(|pc, _| !(address.0..address.0 + bytes.len() as u64).contains(pc));
+    }
+
+    /// Tries the next operation of `core` in local state `id`, with `around` being as it is.
+    pub(super) fn try_out(&mut self, core: CoreId, id: LocalId, around: &Around, locals: &mut Locals) -> Tried {
+        let seat = self.seat(core);
+        self.machine.stage(seat, locals.local(id));
+        let pc = self.machine.linear_pc(seat);
+        let (kind, _) = self.kind(seat, pc);
+        let still = |op: Op| Tried {
+            op,
+            input: 0,
+            edge: Edge { to: id, taken: Taken::Nothing, then: 0, writes: Vec::new() },
+            board: None,
+            stop: None,
+        };
+        if locals.local(id).halted {
+            return still(Op::Finished);
+        }
+        match kind {
+            Kind::End => return still(Op::Finished),
+            Kind::Operation(Class::TimeStamp) => return still(Op::Beyond { pc, reason: Beyond::ReadsTime }),
+            Kind::Operation(Class::Serialising | Class::ModeChange) => {
+                return still(Op::Beyond { pc, reason: Beyond::ChangesTranslation });
+            }
+            _ => (),
+        }
+        let mut touched = self.put(around);
+        let is_access = self.machine.makes_several_accesses(seat);
+        let choice = if is_access {
+            Choice::Access { core: seat }
+        } else {
+            Choice::Run { core: seat, steps: 1, drained: false }
+        };
+        self.machine.apply(choice).expect("a staged core can run");
+        let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
+        touched.extend(happened.stores.iter().map(|(place, _)| (place.address.0, place.length)));
+        let stop = self.machine.staged_stop().filter(|stop| *stop != Stop::AllHalted);
+        let board = happened.reached_device.then(|| self.machine.outer_state().board.clone());
+        self.machine.staged_stop().take();
+        let tried = match self.refusal(pc, &happened) {
+            Some(beyond) => still(beyond),
+            None => {
+                let op = self.operation(kind, &happened, stop);
+                let writes = match op {
+                    Op::Locked { .. } => happened.entries(|_| StoreKind::Ordinary),
+                    _ => Vec::new(),
+                };
+                let taken = if is_access { Taken::Access } else { Taken::Step };
+                let (to, then, end) = match stop {
+                    None => self.advance(seat, locals),
+                    Some(_) => (id, 0, None),
+                };
+                if let Some(end) = end {
+                    locals.learn_op(to, end);
+                }
+                Tried { op, input: happened.input(), edge: Edge { to, taken, then, writes }, board, stop }
+            }
+        };
+        self.take_back(&touched);
+        tried
+    }
+
+    /// The oldest posted write arrives: the devices afterwards, and whether that ends the run.
+    pub(super) fn arrive(&mut self, around: &Around) -> (Board, Option<Stop>) {
+        let touched = self.put(around);
+        self.machine.staged_stop().take();
+        self.machine.apply(Choice::Arrive).expect("a write is posted");
+        self.machine.take_events();
+        let stop = self.machine.staged_stop().take().filter(|stop| *stop != Stop::AllHalted);
+        let board = self.machine.outer_state().board.clone();
+        self.take_back(&touched);
+        (board, stop)
+    }
+
+    fn seat(&self, core: CoreId) -> CoreId {
+        if self.is_shared { CoreId(0) } else { core }
+    }
+
+    /// Executes instructions that others cannot observe. Returns where the core is then, after how many steps, and what
+    /// it does there if that is known already.
+    fn advance(&mut self, seat: CoreId, locals: &mut Locals) -> (LocalId, u64, Option<Op>) {
+        let mut steps = 0;
+        let mut check_at = 64;
+        let mut seen: Option<Local> = None;
+        let end = loop {
+            let pc = self.machine.linear_pc(seat);
+            let is_halted = self.machine.outer_state().cores[seat.index()].halted;
+            if is_halted || !matches!(self.kind(seat, pc).0, Kind::Local | Kind::Begin) {
+                break None;
+            }
+            if steps == check_at {
+                let now = self.machine.local(seat);
+                if seen.as_ref() == Some(&now) {
+                    break Some(Op::Diverges);
+                }
+                if steps >= LONGEST_LOCAL_RUN {
+                    break Some(Op::Beyond { pc, reason: Beyond::TooLong });
+                }
+                (seen, check_at) = (Some(now), check_at * 2);
+            } else if seen.is_some() && steps < check_at && self.is_seen(seat, &mut seen) {
+                break Some(Op::Diverges);
+            }
+            let taken = self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false });
+            self.machine.take_events();
+            if let Some(Stop::Faulted { pc, fault, .. }) = self.machine.staged_stop().take() {
+                break Some(Op::Fault { pc, fault });
+            }
+            steps += taken.expect("a staged core can run");
+        };
+        (locals.number(self.machine.local(seat)), steps, end)
+    }
+
+    /// Whether the core is in the local state `seen` again.
+    fn is_seen(&mut self, seat: CoreId, seen: &mut Option<Local>) -> bool {
+        let Some(seen) = seen else { return false };
+        // Only the registers' address is compared at every step; the whole state only where that is equal.
+        self.machine.linear_pc(seat) == seen.cpu.linear_pc() && self.machine.local(seat) == *seen
+    }
+
+    /// Puts memory as `around`'s core sees it, and the devices, in place. Returns what it changed.
+    fn put(&mut self, around: &Around) -> Vec<(u64, u64)> {
+        let mut touched = Vec::new();
+        let memory = self.machine.staged_memory();
+        for &(granule, content) in around.memory.granules() {
+            memory.write(PhysAddr(granule), &content.to_le_bytes());
+            touched.push((granule, 8));
+        }
+        for entry in around.buffer.entries() {
+            memory.write(entry.address, entry.bytes());
+            touched.push((entry.address.0, u64::from(entry.length)));
+        }
+        if self.machine.outer_state().board != *around.board {
+            self.machine.staged_board().clone_from(around.board);
+        }
+        touched
+    }
+
+    /// Makes memory again what it was when exploration began.
+    fn take_back(&mut self, touched: &[(u64, u64)]) {
+        for &(address, length) in touched {
+            let original = self.base.slice(PhysAddr(address), length).expect("only memory was touched");
+            self.machine.staged_memory().write(PhysAddr(address), original);
+        }
+    }
+
+    /// Why what `happened` cannot be followed, if so.
+    fn refusal(&self, pc: u64, happened: &Happened) -> Option<Op> {
+        let bytes = || happened.stores.iter().flat_map(|(place, _)| place.address.0..place.address.0 + place.length);
+        if bytes().any(|byte| self.code.contains(&byte)) {
+            return Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
+        }
+        let is_table = |byte: u64| self.tables.binary_search(&(byte / crate::memory::PAGE)).is_ok();
+        bytes().any(is_table).then_some(Op::Beyond { pc, reason: Beyond::ChangesTranslation })
+    }
+
+    /// What the core has done.
+    fn operation(&self, kind: Kind, happened: &Happened, stop: Option<Stop>) -> Op {
+        if let Some(Stop::Faulted { pc, fault, .. }) = stop {
+            return Op::Fault { pc, fault };
+        }
+        if happened.reached_device {
+            return Op::Device;
+        }
+        let class = match kind {
+            Kind::Operation(class) => class,
+            Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => Class::Plain,
+        };
+        let places = || happened.loads.iter().map(|(place, _)| *place);
+        match class {
+            Class::Locked => Op::Locked {
+                loads: places().collect(),
+                stores: happened.stores.iter().map(|(place, _)| *place).collect(),
+            },
+            Class::FullFence | Class::CpuId => Op::FullFence,
+            Class::StoreFence => Op::StoreFence,
+            _ => {
+                let entries = happened.entries(|address| self.kind_of_store(class, address));
+                match (places().next(), entries.first()) {
+                    (Some(place), None) => Op::Load(place),
+                    (None, Some(&entry)) => Op::Store(entry),
+                    (None, None) => Op::Nothing,
+                    (Some(_), Some(_)) => unreachable!("an access is a load or a store"),
+                }
+            }
+        }
+    }
+
+    fn kind_of_store(&self, class: Class, address: PhysAddr) -> StoreKind {
+        if class == Class::NonTemporal || self.base.kind(address) == MemoryType::WriteCombining {
+            StoreKind::WriteCombining
+        } else {
+            StoreKind::Ordinary
+        }
+    }
+
+    /// What the instruction at `pc` is, and its length.
+    fn kind(&mut self, seat: CoreId, pc: u64) -> (Kind, u64) {
+        if let Some(&known) = self.kinds.get(&pc) {
+            return known;
+        }
+        let known = match self.machine.instruction_at(seat, pc) {
+            Some(instruction) => (kind_of(&instruction), instruction.len() as u64),
+            None => (Kind::Unknown, 1),
+        };
+        for byte in self.physical(seat, pc..pc + known.1) {
+            self.code.insert(byte);
+        }
+        self.kinds.insert(pc, known);
+        known
+    }
+
+    /// The physical addresses of linear `bytes`.
+    fn physical(&mut self, seat: CoreId, bytes: Range<u64>) -> Vec<u64> {
+        let mode = paging::Mode::of(&self.machine.local(seat).cpu);
+        bytes.filter_map(|byte| mode.translate(&self.base, byte)).map(|at| at.0).collect()
+    }
+}
+
+/// What an instruction is to the explorer.
+fn kind_of(instruction: &Instruction) -> Kind {
+    if let Some(mark) = mark_of(instruction) {
+        return mark;
+    }
+    let class = decode::classify(instruction);
+    let is_quiet = matches!(class, Class::Plain | Class::LoadFence | Class::Pause | Class::Random | Class::NonTemporal);
+    let mut factory = InstructionInfoFactory::new();
+    let operands = factory.info(instruction).used_memory();
+    let touches = operands.iter().any(|operand| !matches!(operand.access(), OpAccess::None | OpAccess::NoMemAccess));
+    if is_quiet && !touches { Kind::Local } else { Kind::Operation(class) }
+}
+
+/// The marks of the explored region: `xchg %bx,%bx` begins it and `xchg %cx,%cx` ends it. Neither does anything.
+fn mark_of(instruction: &Instruction) -> Option<Kind> {
+    if instruction.code() != Code::Xchg_rm16_r16 || instruction.op0_register() != instruction.op1_register() {
+        return None;
+    }
+    match instruction.op0_register() {
+        Register::BX => Some(Kind::Begin),
+        Register::CX => Some(Kind::End),
+        _ => None,
+    }
+}
+
+/// What an operation did, from the machine's events.
+#[derive(Default)]
+struct Happened {
+    loads: Vec<(Place, u64)>,
+    stores: Vec<(Place, u64)>,
+    reached_device: bool,
+}
+
+impl Happened {
+    fn of(events: impl Iterator<Item = Event>) -> Happened {
+        let mut happened = Happened::default();
+        for event in events {
+            let place = |address: u64, length: u8| Place { address: PhysAddr(address), length: u64::from(length) };
+            match event {
+                Event::Loaded { address, length, value, .. } => happened.loads.push((place(address, length), value)),
+                Event::Stored { address, length, value, .. } => happened.stores.push((place(address, length), value)),
+                Event::PortRead { .. }
+                | Event::PortWritten { .. }
+                | Event::DeviceRead { .. }
+                | Event::Posted { .. }
+                | Event::Unanswered { .. } => happened.reached_device = true,
+                Event::Ran { .. }
+                | Event::Accessed { .. }
+                | Event::Drained { .. }
+                | Event::Arrived { .. }
+                | Event::Serial { .. }
+                | Event::DebugConsole { .. }
+                | Event::Irq { .. }
+                | Event::FrameReady { .. }
+                | Event::Halted { .. }
+                | Event::Faulted { .. }
+                | Event::Exited { .. } => (),
+            }
+        }
+        happened
+    }
+
+    /// What it read, one load after the other.
+    fn input(&self) -> Input {
+        let mut input = 0;
+        for &(place, value) in self.loads.iter().rev() {
+            input = input << (8 * place.length) | Input::from(value);
+        }
+        input
+    }
+
+    /// What it wrote.
+    fn entries(&self, kind: impl Fn(PhysAddr) -> StoreKind) -> Vec<Entry> {
+        let entry = |&(place, value): &(Place, u64)| {
+            Entry::new(place.address, &value.to_le_bytes()[..place.length as usize], kind(place.address))
+        };
+        self.stores.iter().map(entry).collect()
+    }
+}
+
+/// The granules that `places` touch.
+pub(super) fn granules_of(places: &[Place]) -> impl Iterator<Item = u64> + '_ {
+    places.iter().flat_map(|place| granules(place.address, place.length))
+}

@@ -1,0 +1,198 @@
+//! States of the whole machine as the explorer keeps them, and what can happen in them.
+//!
+//! The rules are those of [`store_buffer`](crate::store_buffer) and [`memory_model`](crate::memory_model). What a machine
+//! does as part of a step (draining before a fence, making room, letting a load wait) is here a step of its own, taken
+//! before: the operation is not possible until then. So every order in which that can happen is explored.
+
+use super::boards::{BoardId, Boards};
+use super::delta::{Delta, overlay};
+use super::local::{Input, LocalId, Locals};
+use super::op::{Op, Place, Taken};
+use super::stage::{Around, Stage, Tried};
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::machine::Stop;
+use crate::memory_model::MemoryModel;
+use crate::store_buffer::{StoreBuffer, StoreKind};
+
+/// A core in a state.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct At {
+    pub(super) local: LocalId,
+    pub(super) buffer: StoreBuffer,
+}
+
+/// Everything that decides what happens next.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct State {
+    pub(super) cores: Vec<At>,
+    pub(super) memory: Delta,
+    pub(super) board: BoardId,
+    pub(super) stop: Option<Stop>,
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Step {
+    /// A core performs its next operation, and what follows up to the next one.
+    Operate(CoreId),
+    /// A buffered store becomes visible.
+    Drain(CoreId, u8),
+    /// A posted write arrives.
+    Arrive,
+}
+
+/// How many stores of each kind a buffer holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Capacity {
+    pub(super) ordinary: usize,
+    pub(super) write_combining: usize,
+}
+
+impl Capacity {
+    fn of(self, kind: StoreKind) -> usize {
+        match kind {
+            StoreKind::Ordinary => self.ordinary,
+            StoreKind::WriteCombining => self.write_combining,
+        }
+    }
+}
+
+/// What explores: the rules and everything remembered.
+pub(super) struct World {
+    pub(super) stage: Stage,
+    pub(super) locals: Locals,
+    pub(super) boards: Boards,
+    pub(super) model: MemoryModel,
+    pub(super) capacity: Capacity,
+}
+
+impl World {
+    /// The operation that `core` performs next in `state`.
+    pub(super) fn op(&mut self, state: &State, core: CoreId) -> &Op {
+        let id = state.cores[core.index()].local;
+        if self.locals.op(id).is_none() {
+            self.try_out(state, core);
+        }
+        self.locals.op(id).expect("it has just been tried")
+    }
+
+    /// Whether `core` can perform its next operation in `state`.
+    pub(super) fn can_operate(&mut self, state: &State, core: CoreId) -> bool {
+        let (model, capacity) = (self.model, self.capacity);
+        let buffer = &state.cores[core.index()].buffer;
+        match self.op(state, core) {
+            Op::Nothing | Op::StoreFence => true,
+            Op::Load(place) => buffer.load_waits_for(place.address, place.length, model).is_none(),
+            Op::Store(entry) => !model.buffers(entry.kind) || buffer.count(entry.kind) < capacity.of(entry.kind),
+            Op::Locked { .. } | Op::FullFence | Op::Device | Op::Fault { .. } => buffer.is_empty(),
+            Op::Finished | Op::Diverges | Op::Beyond { .. } => false,
+        }
+    }
+
+    /// `state` after `step`, which is possible, and the step as choices of the machine.
+    pub(super) fn after(&mut self, state: &State, step: Step, choices: &mut Vec<Choice>) -> State {
+        let mut next = state.clone();
+        match step {
+            Step::Drain(core, index) => {
+                let entry = next.cores[core.index()].buffer.remove(usize::from(index));
+                next.memory.write(self.stage.base(), entry.address, entry.bytes());
+                choices.push(Choice::Drain { core, entry: index });
+            }
+            Step::Arrive => {
+                let board = self.boards.board(state.board);
+                let nothing = StoreBuffer::default();
+                let around = Around { memory: &state.memory, buffer: &nothing, board };
+                let (board, stop) = self.stage.arrive(&around);
+                next.board = self.boards.number(board);
+                next.stop = stop;
+                choices.push(Choice::Arrive);
+            }
+            Step::Operate(core) => self.operate(&mut next, core, choices),
+        }
+        next
+    }
+
+    fn operate(&mut self, state: &mut State, core: CoreId, choices: &mut Vec<Choice>) {
+        let op = self.op(state, core).clone();
+        let at = &state.cores[core.index()];
+        if let Op::Fault { pc, fault } = op {
+            state.stop = Some(Stop::Faulted { core, pc, fault });
+            choices.push(Choice::Run { core, steps: 1, drained: false });
+            return;
+        }
+        let input = match &op {
+            Op::Load(place) => self.input(state, core, std::slice::from_ref(place)),
+            Op::Locked { loads, .. } => self.input(state, core, loads),
+            _ => 0,
+        };
+        let edge = match self.locals.edge(at.local, input) {
+            Some(edge) => edge.clone(),
+            None => {
+                // What is done to devices is not remembered: it is executed each time.
+                let tried = self.try_out(state, core);
+                if let Some(board) = tried.board {
+                    state.board = self.boards.number(board);
+                }
+                state.stop = tried.stop;
+                tried.edge
+            }
+        };
+        let model = self.model;
+        let at = &mut state.cores[core.index()];
+        at.local = edge.to;
+        match op {
+            Op::Store(entry) if model.buffers(entry.kind) => at.buffer.push(entry),
+            Op::Store(entry) => state.memory.write(self.stage.base(), entry.address, entry.bytes()),
+            Op::StoreFence => at.buffer.fence(),
+            Op::Locked { .. } => {
+                for entry in &edge.writes {
+                    state.memory.write(self.stage.base(), entry.address, entry.bytes());
+                }
+            }
+            Op::Nothing | Op::Load(_) | Op::FullFence | Op::Device => (),
+            Op::Finished | Op::Diverges | Op::Fault { .. } | Op::Beyond { .. } => {
+                unreachable!("{op:?} is not performed")
+            }
+        }
+        match edge.taken {
+            Taken::Step => choices.push(Choice::Run { core, steps: 1 + edge.then, drained: false }),
+            Taken::Access => {
+                choices.push(Choice::Access { core });
+                if edge.then > 0 {
+                    choices.push(Choice::Run { core, steps: edge.then, drained: false });
+                }
+            }
+            Taken::Nothing => (),
+        }
+    }
+
+    /// Executes the next operation of `core` as `state` has it, and remembers what came of it.
+    fn try_out(&mut self, state: &State, core: CoreId) -> Tried {
+        let at = &state.cores[core.index()];
+        let around = Around { memory: &state.memory, buffer: &at.buffer, board: self.boards.board(state.board) };
+        let tried = self.stage.try_out(core, at.local, &around, &mut self.locals);
+        if self.locals.op(at.local).is_none() {
+            self.locals.learn_op(at.local, tried.op.clone());
+        }
+        if tried.board.is_none() && self.locals.edge(at.local, tried.input).is_none() {
+            self.locals.learn_edge(at.local, tried.input, tried.edge.clone());
+        }
+        tried
+    }
+
+    /// What `core` reads at `places`: its own youngest bytes where its buffer has them, else memory's.
+    fn input(&self, state: &State, core: CoreId, places: &[Place]) -> Input {
+        let mut input = 0;
+        for place in places.iter().rev() {
+            let mut bytes = [0; 8];
+            let length = place.length as usize;
+            state.memory.read(self.stage.base(), place.address, &mut bytes[..length]);
+            for entry in state.cores[core.index()].buffer.entries() {
+                overlay(&mut bytes[..length], place.address.0, entry.address.0, entry.bytes());
+            }
+            input = input << (8 * length) | Input::from(u64::from_le_bytes(bytes));
+        }
+        input
+    }
+}

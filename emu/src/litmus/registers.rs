@@ -1,0 +1,23 @@
+//! Registers by name.
+
+use iced_x86::Register;
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Registers that instructions may name, by lower-case name.
+static NAMES: LazyLock<HashMap<String, Register>> = LazyLock::new(|| {
+    let known = Register::values().filter(|register| {
+        register.is_gpr() || register.is_segment_register() || register.is_xmm() || register.is_mm()
+    });
+    known.map(|register| (format!("{register:?}").to_lowercase(), register)).collect()
+});
+
+/// The register called `name`, in any case.
+pub(super) fn named(name: &str) -> Option<Register> {
+    NAMES.get(&name.to_lowercase()).copied()
+}
+
+/// The general register called `name`, in any case: what a condition may look at.
+pub(super) fn find(name: &str) -> Option<Register> {
+    named(name).filter(|register| register.is_gpr())
+}

@@ -1,0 +1,58 @@
+//! Whether a condition can hold in any state at all: one that cannot is a mistake.
+
+use super::test::{Condition, Place};
+
+/// More ways to satisfy a condition than this are not looked at: it then counts as satisfiable.
+const MOST_WAYS: usize = 4096;
+
+/// A place, a value, and whether it must be that value or must not.
+type Literal<'a> = (&'a Place, i128, bool);
+
+/// Whether some state satisfies `condition`.
+pub(super) fn is_satisfiable(condition: &Condition) -> bool {
+    match ways(condition, true) {
+        Some(ways) => !ways.is_empty(),
+        None => true,
+    }
+}
+
+/// The consistent ways in which `condition` is `wanted`; `None` when they are too many.
+fn ways(condition: &Condition, wanted: bool) -> Option<Vec<Vec<Literal<'_>>>> {
+    match (condition, wanted) {
+        (Condition::Is(place, value), _) => Some(vec![vec![(place, *value, wanted)]]),
+        (Condition::Not(inner), _) => ways(inner, !wanted),
+        (Condition::All(parts), true) | (Condition::Any(parts), false) => {
+            let mut all: Vec<Vec<Literal>> = vec![Vec::new()];
+            for part in parts {
+                let more = ways(part, wanted)?;
+                if all.len() * more.len() > MOST_WAYS {
+                    return None;
+                }
+                let joined = all.iter().flat_map(|way| more.iter().filter_map(|other| joined(way, other)));
+                all = joined.collect();
+            }
+            Some(all)
+        }
+        (Condition::Any(parts), true) | (Condition::All(parts), false) => {
+            let mut all = Vec::new();
+            for part in parts {
+                all.extend(ways(part, wanted)?);
+                if all.len() > MOST_WAYS {
+                    return None;
+                }
+            }
+            Some(all)
+        }
+    }
+}
+
+/// Both ways at once, unless they contradict each other.
+fn joined<'a>(one: &[Literal<'a>], other: &[Literal<'a>]) -> Option<Vec<Literal<'a>>> {
+    let contradicts = |a: &Literal, b: &Literal| match (a.2, b.2) {
+        (true, true) => a.0 == b.0 && a.1 != b.1,
+        (true, false) | (false, true) => a.0 == b.0 && a.1 == b.1,
+        (false, false) => false,
+    };
+    let is_contradiction = one.iter().any(|a| other.iter().any(|b| contradicts(a, b)));
+    (!is_contradiction).then(|| one.iter().chain(other).copied().collect())
+}

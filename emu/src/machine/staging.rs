@@ -1,0 +1,77 @@
+//! Trying out what a core does next: the explorer's way into a machine.
+//!
+//! The machine is used as an instrument here: a core's registers, memory and devices are put in place, one choice is applied,
+//! and what came of it is taken out again. Nothing of the machine's own history matters.
+
+use super::Machine;
+use crate::board::Board;
+use crate::core::partial::PartialAccess;
+use crate::core::{CoreId, cpu_state::CpuState};
+use crate::machine::Stop;
+use crate::memory::Memory;
+use crate::store_buffer::StoreBuffer;
+
+/// What of a core's state decides what it does next, apart from what it reads.
+///
+/// The clock is left out: a core that spins would otherwise never come back to a state. So an instruction that reads the
+/// clock is not explored.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Local {
+    pub(crate) cpu: CpuState,
+    pub(crate) partial: Vec<PartialAccess>,
+    pub(crate) halted: bool,
+    pub(crate) random: u64,
+}
+
+impl Machine {
+    /// The local state of `core` now.
+    pub(crate) fn local(&mut self, core: CoreId) -> Local {
+        let index = core.index();
+        self.caches[index].engines.save(&mut self.state.cores[index].cpu);
+        let core = &self.state.cores[index];
+        Local { cpu: core.cpu.clone(), partial: core.partial.clone(), halted: core.halted, random: core.random }
+    }
+
+    /// Puts `core` into `local`, with an empty store buffer.
+    ///
+    /// Translations of addresses are kept: they must be the same in all local states that are staged.
+    pub(crate) fn stage(&mut self, core: CoreId, local: &Local) {
+        let index = core.index();
+        let staged = &mut self.state.cores[index];
+        staged.cpu.clone_from(&local.cpu);
+        staged.partial.clone_from(&local.partial);
+        staged.halted = local.halted;
+        staged.random = local.random;
+        staged.buffer = StoreBuffer::default();
+        self.caches[index].engines.reseat();
+        self.state.stop = None;
+    }
+
+    /// Memory, to put bytes in place that are not code.
+    pub(crate) fn staged_memory(&mut self) -> &mut Memory {
+        &mut self.state.memory
+    }
+
+    /// The devices, to put others in place.
+    pub(crate) fn staged_board(&mut self) -> &mut Board {
+        &mut self.state.board
+    }
+
+    /// Why the machine has stopped, to set or to forget.
+    pub(crate) fn staged_stop(&mut self) -> &mut Option<Stop> {
+        &mut self.state.stop
+    }
+
+    /// Whether the next instruction of `core` makes several accesses that another core can step between.
+    pub(crate) fn makes_several_accesses(&mut self, core: CoreId) -> bool {
+        self.has_several_accesses(core)
+    }
+
+    /// Puts `bytes` of code at `address`; every engine forgets what it made of the bytes before.
+    pub(crate) fn stage_code(&mut self, address: fencepost_devices::PhysAddr, bytes: &[u8]) {
+        let is_memory = self.state.memory.write(address, bytes);
+        assert!(is_memory, "code is staged in memory");
+        self.written.push((address, bytes.len() as u64));
+        crate::core::run::settle_code(&mut self.caches, &self.code, &self.state.memory, &mut self.written);
+    }
+}

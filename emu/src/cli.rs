@@ -12,6 +12,7 @@ mod check;
 mod colour;
 mod completions;
 mod disasm;
+mod explore;
 mod failure;
 mod guest;
 mod list;
@@ -71,6 +72,7 @@ enum Verb {
     Run(Box<run::Run>),
     Check(check::Check),
     Disasm(disasm::Disasm),
+    Explore(Box<explore::Explore>),
     Litmus(litmus::Litmus),
     Completions(completions::Completions),
 }
@@ -82,6 +84,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Run(run) => run.perform(),
         Verb::Check(check) => check.perform(),
         Verb::Disasm(disasm) => disasm.perform(),
+        Verb::Explore(explore) => explore.perform(),
         Verb::Litmus(litmus) => litmus.perform(),
         Verb::Completions(completions) => completions.perform(),
     };

@@ -12,12 +12,15 @@
 mod boards;
 mod delta;
 mod exhaustive;
+mod hang;
 mod local;
 mod op;
 mod reduction;
+pub mod region;
 mod sharing;
 mod stage;
 mod state;
+pub mod survey;
 
 pub use exhaustive::{Cut, Limits};
 pub use op::Beyond;
@@ -26,7 +29,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::cpu_state::CpuState;
 use crate::machine::staging::Local;
-use crate::machine::{Machine, Stop};
+use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use boards::Boards;
 use delta::Delta;
@@ -37,7 +40,7 @@ use op::Op;
 use stage::Stage;
 use state::{At, Capacity, State, Step, World};
 
-/// More entries than any buffer gets: exploration cuts nothing off unless asked.
+/// More entries than the buffer of any litmus test gets.
 const NO_BOUND: usize = usize::MAX;
 
 /// Explores what can happen from some moment of a machine on.
@@ -53,6 +56,32 @@ pub struct Explored {
     found: Found,
     finals: Vec<Final>,
     model: MemoryModel,
+}
+
+/// The most states of a hang that are compared to tell whether anything changes in it.
+const MOST_COMPARED: usize = 64;
+
+/// Cores that wait for ever: no schedule leads out.
+pub struct Hang {
+    /// The choices that lead there.
+    pub path: Vec<Choice>,
+    /// Where the cores are.
+    pub whereabouts: String,
+    /// Whether memory or devices go on changing.
+    pub changes: bool,
+    /// How many states it has.
+    pub states: usize,
+}
+
+/// What it means that nothing more is possible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The run has ended, or all cores have come to their end.
+    Over,
+    /// A core goes on for ever without an operation that others could observe.
+    Diverges,
+    /// A core is about to do something that is not followed.
+    Cut,
 }
 
 /// A state in which nothing more is possible.
@@ -71,11 +100,27 @@ impl Final {
 impl Explorer {
     /// Explores `machine`, whose cores all execute on one engine: none of them asks which it is.
     pub(crate) fn with_one_engine(machine: Machine) -> Explorer {
-        let stage = Stage::new(machine, true);
         let capacity = Capacity { ordinary: NO_BOUND, write_combining: NO_BOUND };
+        Explorer::on(Stage::new(machine, true), capacity)
+    }
+
+    /// Explores `machine`, whose model is SC, with buffers as deep as `settings` say.
+    pub fn new(machine: Machine, settings: &Settings) -> Explorer {
+        assert_eq!(machine.settings().model, MemoryModel::SC, "stores of the machine that tries out commit at once");
+        let capacity = Capacity { ordinary: settings.depth, write_combining: settings.wc_depth };
+        Explorer::on(Stage::new(machine, false), capacity)
+    }
+
+    fn on(stage: Stage, capacity: Capacity) -> Explorer {
         let world =
             World { stage, locals: Locals::default(), boards: Boards::default(), model: MemoryModel::SC, capacity };
         Explorer { world }
+    }
+
+    /// Begins where the machine is, whose first `cores` cores have empty buffers.
+    pub fn start_here(&mut self, cores: u8) -> Start {
+        let locals = survey::cores(cores).map(|core| self.first(core)).collect();
+        self.start(locals, Vec::new())
     }
 
     /// The local state of `core` when exploration began.
@@ -109,11 +154,21 @@ impl Explorer {
         Explored { found, finals, model }
     }
 
-    /// Whether all cores have come to their end in that final state, rather than go on for ever or stop short.
-    pub fn is_over(&mut self, explored: &Explored, index: usize) -> bool {
+    /// What kind of end that final state is.
+    pub fn end_of(&mut self, explored: &Explored, index: usize) -> End {
         let state = &explored.finals[index].state;
-        let mut cores = (0..state.cores.len()).map(|core| CoreId(core as u8));
-        state.stop.is_none() && cores.all(|core| *self.world.op(state, core) == Op::Finished)
+        if state.stop.is_some() {
+            return End::Over;
+        }
+        let mut end = End::Over;
+        for index in 0..state.cores.len() {
+            match self.world.op(state, CoreId(index as u8)) {
+                Op::Beyond { .. } => return End::Cut,
+                Op::Diverges => end = End::Diverges,
+                _ => (),
+            }
+        }
+        end
     }
 
     /// The registers of `core` in that final state.
@@ -129,9 +184,13 @@ impl Explorer {
 
     /// The choices that lead from `start` to that final state.
     pub fn path(&mut self, start: &Start, explored: &Explored, index: usize) -> Vec<Choice> {
+        self.way_to(start, explored, explored.finals[index].number).0
+    }
+
+    /// The choices that lead from `start` to a state, and the state.
+    fn way_to(&mut self, start: &Start, explored: &Explored, mut number: u32) -> (Vec<Choice>, State) {
         self.world.model = explored.model;
         let mut steps: Vec<Step> = Vec::new();
-        let mut number = explored.finals[index].number;
         while let Some((from, step)) = explored.found.met[number as usize].from {
             steps.push(step);
             number = from;
@@ -149,7 +208,46 @@ impl Explorer {
             state = self.world.after(&state, step, &mut choices);
             follow(&mut self.world, &mut state, &mut choices);
         }
-        choices
+        (choices, state)
+    }
+
+    /// Where each core is in that final state, when it is not over.
+    pub fn whereabouts(&mut self, explored: &Explored, index: usize) -> String {
+        let state = explored.finals[index].state.clone();
+        self.describe(&state)
+    }
+
+    fn describe(&mut self, state: &State) -> String {
+        let mut parts = Vec::new();
+        for index in 0..state.cores.len() {
+            let core = CoreId(index as u8);
+            let pc = self.world.locals.local(state.cores[index].local).cpu.linear_pc();
+            parts.push(match self.world.op(state, core) {
+                Op::Finished => continue,
+                Op::Beyond { reason, .. } => format!("{core} {reason} at {pc:#x}"),
+                _ => format!("{core} at {pc:#x}"),
+            });
+        }
+        if parts.is_empty() { "all cores are at their end".into() } else { parts.join(", ") }
+    }
+
+    /// Ways in which cores wait for ever. None are looked for when something was cut off.
+    pub fn hangs(&mut self, start: &Start, explored: &Explored) -> Vec<Hang> {
+        if !explored.is_complete() {
+            return Vec::new();
+        }
+        let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
+        let traps = hang::traps(&explored.found, &finals);
+        let hangs = traps.into_iter().map(|trap| {
+            let (path, first) = self.way_to(start, explored, trap[0]);
+            let changes = trap.iter().take(MOST_COMPARED).any(|&number| {
+                let (_, state) = self.way_to(start, explored, number);
+                let buffers = |state: &State| state.cores.iter().map(|at| at.buffer.clone()).collect::<Vec<_>>();
+                state.memory != first.memory || state.board != first.board || buffers(&state) != buffers(&first)
+            });
+            Hang { path, whereabouts: self.describe(&first), changes, states: trap.len() }
+        });
+        hangs.collect()
     }
 
     /// How many local states of cores have been met.

@@ -4,6 +4,7 @@
 //! [details](Event::is_detail), which exist only while they are asked for.
 
 use crate::core::CoreId;
+use crate::core::decode::Mark;
 use crate::store_buffer::StoreKind;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
@@ -52,6 +53,8 @@ pub enum Event {
     Faulted { core: CoreId, pc: u64, fault: Fault },
     /// The guest has ended the run.
     Exited { code: u8 },
+    /// A core has passed a mark of the explored region.
+    Marked { core: CoreId, mark: Mark },
 }
 
 impl Event {

@@ -320,6 +320,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::Random => "random",
         Class::Halt => "halt",
         Class::Pause => "pause",
+        Class::Mark => "region",
         Class::ModeChange => "mode",
         Class::SoftwareInterrupt => "int",
         Class::SystemCall => "syscall",
@@ -344,6 +345,7 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::Random
         | Class::Halt
         | Class::Pause
+        | Class::Mark
         | Class::ModeChange
         | Class::SystemCall => false,
     }

@@ -3,7 +3,7 @@
 //! A class says what happens to the store buffer and who executes the instruction (DESIGN rules; SDM 3A 9.2 and 9.3).
 //! The table is tested as a table of bytes in `tests/`.
 
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 /// What an instruction is to the memory model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,6 +36,8 @@ pub enum Class {
     Halt,
     /// PAUSE: a spinning core says so.
     Pause,
+    /// A mark of the explored region, which does nothing: `xchg bx, bx` begins it, `xchg cx, cx` ends it.
+    Mark,
     /// Far transfers and POPF: no drain, but what follows may run in another mode or under the trap flag.
     ModeChange,
     /// INT n, INT3, INTO, INT1: drains, as the delivery of any interrupt does.
@@ -63,6 +65,7 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::Pause
+            | Class::Mark
             | Class::ModeChange
             | Class::SystemCall => false,
         }
@@ -82,6 +85,7 @@ impl Class {
             | Class::Serialising
             | Class::SoftwareInterrupt
             | Class::ModeChange
+            | Class::Mark
             | Class::Pause => false,
         }
     }
@@ -103,6 +107,7 @@ impl Class {
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
+            | Class::Mark
             | Class::SoftwareInterrupt
             | Class::ModeChange
             | Class::SystemCall => false,
@@ -144,8 +149,31 @@ pub fn classify(instruction: &Instruction) -> Class {
         Call | Jmp if is_far(instruction) => Class::ModeChange,
         Int | Int3 | Into | Int1 => Class::SoftwareInterrupt,
         Xchg if touches_memory(instruction) => Class::Locked,
+        Xchg if mark_of(instruction).is_some() => Class::Mark,
         _ if instruction.has_lock_prefix() => Class::Locked,
         _ => Class::Plain,
+    }
+}
+
+/// A mark of the explored region.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// `xchg bx, bx`
+    Begin,
+    /// `xchg cx, cx`
+    End,
+}
+
+/// The mark that `instruction` is, if it is one.
+pub fn mark_of(instruction: &Instruction) -> Option<Mark> {
+    if instruction.code() != Code::Xchg_rm16_r16 || instruction.op0_register() != instruction.op1_register() {
+        return None;
+    }
+    match instruction.op0_register() {
+        Register::BX => Some(Mark::Begin),
+        Register::CX => Some(Mark::End),
+        _ => None,
     }
 }
 

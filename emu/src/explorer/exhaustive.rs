@@ -8,19 +8,22 @@ use super::state::{State, Step, World};
 use crate::choice::Choice;
 use crate::core::CoreId;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 /// What bounds an exploration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The most states.
     pub states: usize,
+    /// The longest time; `None` for no bound.
+    pub time: Option<Duration>,
     /// Whether equivalent orders of steps are left out.
     pub reduces: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { states: 10_000_000, reduces: true }
+        Limits { states: 10_000_000, time: None, reduces: true }
     }
 }
 
@@ -67,6 +70,8 @@ pub enum Cut {
     States,
     /// More time has passed than allowed.
     Time,
+    /// A store found its core's buffer full: orders that need a deeper buffer are missing.
+    Depth,
     /// A core was about to do something that is not followed.
     Beyond(Beyond),
 }
@@ -75,6 +80,7 @@ impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Cut::States => f.write_str("there are more states than allowed"),
+            Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
             Cut::Time => f.write_str("it takes more time than allowed"),
             Cut::Beyond(beyond) => write!(f, "a core {beyond}"),
         }
@@ -141,7 +147,12 @@ impl<'a> Search<'a> {
         self.numbers.insert(fingerprint(&first), 0);
         self.found.met.push(Met { from: None });
         self.level.push((0, first));
+        let began = Instant::now();
         while !self.level.is_empty() && !self.has_news {
+            if self.limits.time.is_some_and(|limit| began.elapsed() > limit) {
+                self.found.cuts.insert(Cut::Time);
+                return;
+            }
             for (number, state) in std::mem::take(&mut self.level) {
                 if self.found.met.len() > self.limits.states {
                     self.found.cuts.insert(Cut::States);
@@ -156,6 +167,9 @@ impl<'a> Search<'a> {
     /// Takes the steps that are possible in `state`.
     fn expand(&mut self, number: u32, state: State) {
         let steps = possible_steps(self.world, &state);
+        if self.world.is_some_buffer_full(&state) {
+            self.found.cuts.insert(Cut::Depth);
+        }
         if steps.is_empty() {
             self.found.finals.push((number, state));
             return;

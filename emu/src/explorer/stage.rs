@@ -5,7 +5,7 @@ use super::local::{Input, LocalId, Locals};
 use super::op::{Beyond, Edge, Op, Place, Taken};
 use crate::board::Board;
 use crate::choice::Choice;
-use crate::core::decode::{self, Class};
+use crate::core::decode::{self, Class, Mark};
 use crate::core::{CoreId, paging};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Stop};
@@ -13,7 +13,7 @@ use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
-use iced_x86::{Code, Instruction, InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{Instruction, InstructionInfoFactory, OpAccess};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -324,8 +324,10 @@ impl Stage {
 
 /// What an instruction is to the explorer.
 fn kind_of(instruction: &Instruction) -> Kind {
-    if let Some(mark) = mark_of(instruction) {
-        return mark;
+    match decode::mark_of(instruction) {
+        Some(Mark::Begin) => return Kind::Begin,
+        Some(Mark::End) => return Kind::End,
+        None => (),
     }
     let class = decode::classify(instruction);
     let is_quiet = matches!(class, Class::Plain | Class::LoadFence | Class::Pause | Class::Random | Class::NonTemporal);
@@ -333,18 +335,6 @@ fn kind_of(instruction: &Instruction) -> Kind {
     let operands = factory.info(instruction).used_memory();
     let touches = operands.iter().any(|operand| !matches!(operand.access(), OpAccess::None | OpAccess::NoMemAccess));
     if is_quiet && !touches { Kind::Local } else { Kind::Operation(class) }
-}
-
-/// The marks of the explored region: `xchg %bx,%bx` begins it and `xchg %cx,%cx` ends it. Neither does anything.
-fn mark_of(instruction: &Instruction) -> Option<Kind> {
-    if instruction.code() != Code::Xchg_rm16_r16 || instruction.op0_register() != instruction.op1_register() {
-        return None;
-    }
-    match instruction.op0_register() {
-        Register::BX => Some(Kind::Begin),
-        Register::CX => Some(Kind::End),
-        _ => None,
-    }
 }
 
 /// What an operation did, from the machine's events.
@@ -376,6 +366,7 @@ impl Happened {
                 | Event::DebugConsole { .. }
                 | Event::Irq { .. }
                 | Event::FrameReady { .. }
+                | Event::Marked { .. }
                 | Event::Halted { .. }
                 | Event::Faulted { .. }
                 | Event::Exited { .. } => (),

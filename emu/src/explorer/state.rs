@@ -90,6 +90,14 @@ impl World {
         }
     }
 
+    /// Whether a core waits for room in its buffer in `state`.
+    pub(super) fn is_some_buffer_full(&mut self, state: &State) -> bool {
+        (0..state.cores.len()).map(|index| CoreId(index as u8)).any(|core| {
+            let is_store = matches!(self.op(state, core), Op::Store(_));
+            is_store && !self.can_operate(state, core)
+        })
+    }
+
     /// `state` after `step`, which is possible, and the step as choices of the machine.
     pub(super) fn after(&mut self, state: &State, step: Step, choices: &mut Vec<Choice>) -> State {
         let mut next = state.clone();

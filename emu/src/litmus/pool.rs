@@ -9,7 +9,7 @@ use super::program::{At, Observed, Program};
 use super::test::{Quantifier, Span, Test};
 use crate::core::CoreId;
 use crate::core::cpu_state::gpr;
-use crate::explorer::{Cut, Explored, Explorer, Limits, Start};
+use crate::explorer::{Cut, End, Explored, Explorer, Limits, Start};
 use crate::loader::{FLAT_BASE, Image};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Settings};
@@ -149,7 +149,7 @@ impl Pool {
                 faults.insert(stop.to_string());
                 continue;
             }
-            if !self.explorer.is_over(&explored, index) {
+            if self.explorer.end_of(&explored, index) != End::Over {
                 continue;
             }
             let values: Vec<i128> =

@@ -9,6 +9,7 @@ use crate::core::partial::PartialAccess;
 use crate::core::{CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
 use crate::memory::Memory;
+use crate::memory_model::MemoryModel;
 use crate::store_buffer::StoreBuffer;
 
 /// What of a core's state decides what it does next, apart from what it reads.
@@ -45,6 +46,13 @@ impl Machine {
         staged.buffer = StoreBuffer::default();
         self.caches[index].engines.reseat();
         self.state.stop = None;
+    }
+
+    /// From now on the machine is one with `model`. Its buffers must be empty.
+    pub(crate) fn set_model(&mut self, model: MemoryModel) {
+        let is_quiet = self.state.cores.iter().all(|core| core.buffer.is_empty());
+        assert!(is_quiet, "a store that is buffered under one model may be none under another");
+        self.settings.model = model;
     }
 
     /// Memory, to put bytes in place that are not code.

@@ -98,6 +98,7 @@ impl Observer for PreciseRun<'_, '_> {
                 self.last_step = true;
                 self.may_retranslate = true;
             }
+            Class::Mark if !self.is_abandoned => self.note_mark(pc),
             Class::Pause if self.stop_at_pause => {
                 self.last_step = true;
                 self.spun = Spun::AtPause;
@@ -379,6 +380,14 @@ impl PreciseRun<'_, '_> {
             return Class::Plain;
         }
         class
+    }
+
+    fn note_mark(&mut self, pc: u64) {
+        let mark =
+            self.decoded.instruction(pc, self.world.memory).and_then(|instruction| decode::mark_of(&instruction));
+        if let Some(mark) = mark {
+            self.world.log.push(Event::Marked { core: self.id, mark });
+        }
     }
 
     fn current(&self) -> &Current {

@@ -4,6 +4,9 @@ use crate::{BootInfo, Verdict, pause};
 use core::arch::{asm, naked_asm};
 use core::fmt;
 
+/// The word after the variant that asks for one round only.
+const ONCE: &str = "once";
+
 /// The core that runs a program's main function.
 #[derive(Clone, Copy, Debug)]
 pub struct Core {
@@ -51,12 +54,19 @@ pub fn start(index: u64, count: u64, boot: &'static BootInfo, main: fn(Core)) ->
 }
 
 impl Core {
-    /// The variant the user asked for, or `default` if the command line is empty.
+    /// The variant the user asked for, or `default` if the command line names none.
     pub fn variant(&self, default: &'static str) -> &'static str {
-        match self.boot.command_line().trim() {
+        let line = self.boot.command_line().trim();
+        match line.strip_suffix(ONCE).map_or(line, str::trim_end) {
             "" => default,
             name => name,
         }
+    }
+
+    /// How often to do what is done `usually` so often: once if the command line ends with `once`, because every
+    /// interleaving is explored then.
+    pub fn times(&self, usually: u32) -> u32 {
+        if self.boot.command_line().trim().ends_with(ONCE) { 1 } else { usually }
     }
 
     /// Ends the run if the program was started on any other number of cores than it is written for.

@@ -26,6 +26,7 @@ mod mem;
 mod outcome;
 mod panic;
 mod port;
+pub mod region;
 mod serial;
 mod spinlock;
 mod vga_text;

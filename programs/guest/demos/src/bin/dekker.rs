@@ -21,7 +21,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Verdict, Word32, Xorshift, mfence, pause, sfence};
+use kit::{Barrier, Core, Verdict, Word32, Xorshift, mfence, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -50,8 +50,10 @@ fn main(core: Core) {
 #[inline(never)]
 fn contend(core: &Core, after_flag: impl Fn(), before_unlock: impl Fn()) {
     let mut random = Xorshift::new(core);
-    for round in 1..=ROUNDS {
-        for _ in 0..ENTRIES {
+    let entries = core.times(ENTRIES);
+    for round in 1..=core.times(ROUNDS) {
+        region::begin();
+        for _ in 0..entries {
             random.delay(OUTSIDE_TURNS);
             lock(core.index, &after_flag);
             let counted = COUNTER.load();
@@ -61,8 +63,9 @@ fn contend(core: &Core, after_flag: impl Fn(), before_unlock: impl Fn()) {
             unlock(core.index, &before_unlock);
             pause();
         }
+        region::end();
         BARRIER.wait(core);
-        let (counted, expected) = (COUNTER.load(), round * ENTRIES * 2);
+        let (counted, expected) = (COUNTER.load(), round * entries * 2);
         if counted != expected {
             core.report(
                 "together",

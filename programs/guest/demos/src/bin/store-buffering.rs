@@ -20,7 +20,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Verdict, Word32, Xorshift, lock_or, mfence};
+use kit::{Barrier, Core, Verdict, Word32, Xorshift, lock_or, mfence, region};
 
 kit::entry!(main);
 
@@ -58,13 +58,16 @@ fn race(core: &Core, store: impl Fn(&Word32)) {
     let (mine, theirs) = if core.index == 0 { (&X, &Y) } else { (&Y, &X) };
     let mut random = Xorshift::new(core);
     let mut last = (1, 1);
-    for round in 0..ROUNDS {
+    let rounds = core.times(ROUNDS);
+    for round in 0..rounds {
         mine.store(0);
         BARRIER.wait(core);
         random.delay(START_TURNS);
 
+        region::begin();
         store(mine);
         let seen = theirs.load();
+        region::end();
 
         random.delay(LINGER_TURNS);
         SEEN[core.index].store(seen);
@@ -81,7 +84,7 @@ fn race(core: &Core, store: impl Fn(&Word32)) {
     core.report(
         outcome(last),
         Verdict::Held,
-        format_args!("{ROUNDS} rounds, and in each at least one core saw the other's store."),
+        format_args!("{rounds} rounds, and in each at least one core saw the other's store."),
     );
 }
 

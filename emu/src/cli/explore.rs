@@ -1,0 +1,190 @@
+//! `fencepost explore`: every outcome that a guest can have, proved.
+
+mod report;
+
+use super::failure::{Failure, refuse};
+use super::guest::{RULE, Target};
+use super::machine_options::MachineOptions;
+use super::output_file::OutputFile;
+use super::{progress, stdout};
+use clap::Args;
+use fencepost::explorer::Limits;
+use fencepost::explorer::region::Region;
+use fencepost::explorer::survey::{Survey, Surveyor};
+use fencepost::machine::{DEEPEST, Machine, Settings};
+use fencepost::programs::Variant;
+use report::Report;
+use std::path::PathBuf;
+
+/// Steps until every core has come to its region.
+const LONGEST_BEFORE: u64 = 200_000_000;
+
+/// The word that asks a program of Fencepost's own for one round only.
+const ONCE: &str = "once";
+
+/// Explore every interleaving of a guest's marked region, and prove what can come out
+///
+/// Everything before the mark `xchg bx, bx` is run once; between it and `xchg cx, cx` every order of the cores' operations
+/// and of the drains of their store buffers is tried; what comes after is run once for each state that was reached.
+/// Programs of Fencepost's own are told `once`, so that they do one round.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = after_long_help())]
+pub(super) struct Explore {
+    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
+    #[arg(value_name = "NAME[/VARIANT]|FILE")]
+    target: String,
+
+    /// The guest's command line; write -- before words that begin with -
+    #[arg(value_name = "ARGS")]
+    words: Vec<String>,
+
+    /// The guest's command line as one text
+    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
+    args: Option<String>,
+
+    /// The file is raw 64-bit code, loaded and entered at 0x100000
+    #[arg(long)]
+    flat: bool,
+
+    #[command(flatten)]
+    machine: MachineOptions,
+
+    /// Explore from the guest's first instruction on, marks or not
+    #[arg(long, help_heading = "Exploration")]
+    whole: bool,
+
+    /// The most states to store
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
+          value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+    max_states: u64,
+
+    /// Give up exploring under a model after this many seconds
+    #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
+    time: Option<u64>,
+
+    /// An outcome that must be reachable; may be said several times
+    #[arg(long, value_name = "OUTCOME", help_heading = "Properties")]
+    must_reach: Vec<String>,
+
+    /// Write the schedule of each outcome as a file in this folder
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
+    save: Option<PathBuf>,
+
+    /// Write one report as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+fn after_long_help() -> String {
+    format!("{RULE}\n\n{EXAMPLES}")
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fencepost explore store-buffering --model sc,tso,pso
+  fencepost explore dekker/mfence                 proves the fixed variant
+  fencepost explore ./lock.elf --cores 3 --time 60
+  fencepost explore dekker --save schedules       a file for each outcome, for
+                                                  fencepost run --schedule
+
+Exit codes: 0 every outcome is there and none is a violation, 1 a violation: an
+exit code other than 0, a fault, a deadlock or livelock, an outcome that the
+program's stanza does not list or one that must be reached and cannot,
+2 bad use or bad input, 3 a bound was reached before an answer.";
+
+impl Explore {
+    /// Explores.
+    pub(super) fn perform(self) -> Result<u8, Failure> {
+        let target = Target::find(&self.target, None, self.flat)?;
+        let settings = self.settings(&target)?;
+        let image = target.image()?;
+        let machine = Machine::new(&image, settings.clone())?;
+        let region = if self.whole {
+            Region::whole(machine)
+        } else {
+            match Region::find(machine, LONGEST_BEFORE) {
+                Ok(region) => region,
+                Err(error) => {
+                    return refuse(format!(
+                        "`{}` has no region to explore: {error}; mark it (programs/BOOT.md), or explore it --whole",
+                        self.target
+                    ));
+                }
+            }
+        };
+        let mut surveyor = Surveyor::new(image, settings.clone(), region)?;
+        let spinner = progress::spinner();
+        let limits = Limits {
+            states: self.max_states as usize,
+            time: self.time.map(std::time::Duration::from_secs),
+            ..Limits::default()
+        };
+        let surveys: Vec<Survey> = self
+            .machine
+            .models()
+            .into_iter()
+            .map(|model| {
+                spinner.set_message(format!("exploring under {model}"));
+                surveyor.survey(model, &limits)
+            })
+            .collect();
+        spinner.finish_and_clear();
+        let files = self.save(&target, &surveys)?;
+        let report = Report::new(&self, &target, &settings, &surveys, &files);
+        if self.json {
+            stdout::print_json(&report)?;
+        } else {
+            stdout::print(&report.text())?;
+        }
+        Ok(report.exit_code())
+    }
+
+    /// The machine: as asked, buffers as deep as there are unless asked.
+    fn settings(&self, target: &Target) -> Result<Settings, Failure> {
+        let given = self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")));
+        let bench = target.bench(given)?;
+        let mut base = bench.current_settings().clone();
+        (base.depth, base.wc_depth) = (DEEPEST as usize, DEEPEST as usize);
+        if let Target::Program(..) = target
+            && !base.command_line.ends_with(ONCE)
+        {
+            base.command_line = format!("{} {ONCE}", base.command_line).trim_start().to_owned();
+        }
+        let Some(&model) = self.machine.models().first() else {
+            return refuse("there is no model to explore under; leave --model out");
+        };
+        self.machine.settings(&base, model)
+    }
+
+    /// Writes the schedules, and says where.
+    fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<PathBuf>>, Failure> {
+        let Some(folder) = &self.save else { return Ok(Vec::new()) };
+        if let Err(error) = std::fs::create_dir_all(folder) {
+            return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
+        }
+        let name = match target {
+            Target::Program(program, _) => program.name.to_owned(),
+            Target::Elf(path) | Target::Flat(path) => {
+                path.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy().into_owned())
+            }
+        };
+        let mut files = Vec::new();
+        for survey in surveys {
+            let mut of_model = Vec::new();
+            for (index, (outcome, reached)) in survey.outcomes.iter().enumerate() {
+                let path = folder.join(format!("{name}-{}-{}.schedule", survey.model, index + 1));
+                let file = OutputFile::check(&path)?;
+                let title = outcome.to_string().replace(['\n', '\r'], " ");
+                file.write(format!("# {title}\n{}\n", reached.schedule).as_bytes())?;
+                of_model.push(path);
+            }
+            files.push(of_model);
+        }
+        Ok(files)
+    }
+}
+
+/// The variant that a guest with this command line is.
+fn variant(target: &Target, command_line: &str) -> Option<&'static Variant> {
+    target.variant(command_line.strip_suffix(ONCE).map_or(command_line, str::trim_end))
+}

@@ -1,0 +1,216 @@
+//! What exploration has found, as a table and as JSON.
+
+use super::{Explore, variant};
+use crate::cli::colour::{self, Colour, paint};
+use crate::cli::guest::{Target, quoted};
+use crate::cli::stanza::{Judgement, judge};
+use crate::cli::table::{self, Align, grouped};
+use fencepost::explorer::survey::{Outcome, Reached, Survey};
+use fencepost::machine::Settings;
+use fencepost::memory_model::MemoryModel;
+use fencepost::programs::Variant;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// A schedule as text up to this long is repeated in the replay line.
+const SHORT_SCHEDULE: usize = 1500;
+
+/// Everything found.
+#[derive(Serialize)]
+pub(super) struct Report {
+    program: Option<&'static str>,
+    variant: Option<&'static str>,
+    file: Option<String>,
+    cores: u8,
+    ok: bool,
+    models: Vec<ModelReport>,
+}
+
+/// What was found under one model.
+#[derive(Serialize)]
+struct ModelReport {
+    model: &'static str,
+    complete: bool,
+    cuts: Vec<String>,
+    states: usize,
+    transitions: u64,
+    executions: u64,
+    seconds: f64,
+    seconds_for_endings: f64,
+    outcomes: Vec<Row>,
+    /// What the stanza or `--must-reach` asks for and was not reached.
+    missing: Vec<String>,
+}
+
+/// One outcome.
+#[derive(Serialize)]
+struct Row {
+    outcome: String,
+    states: usize,
+    violation: bool,
+    hazard: Option<bool>,
+    listed: Option<bool>,
+    replay: Option<String>,
+    schedule: String,
+}
+
+impl Report {
+    pub(super) fn new(
+        explore: &Explore,
+        target: &Target,
+        settings: &Settings,
+        surveys: &[Survey],
+        files: &[Vec<PathBuf>],
+    ) -> Report {
+        let variant = variant(target, &settings.command_line);
+        let words = target.words(&settings.command_line);
+        let models = surveys.iter().enumerate().map(|(index, survey)| {
+            let files = files.get(index).map_or(&[] as &[PathBuf], Vec::as_slice);
+            ModelReport::new(explore, survey, variant, &words, files)
+        });
+        let models: Vec<ModelReport> = models.collect();
+        Report {
+            program: match target {
+                Target::Program(program, _) => Some(program.name),
+                Target::Elf(_) | Target::Flat(_) => None,
+            },
+            variant: variant.map(|variant| variant.name),
+            file: target.file().map(|path| path.display().to_string()),
+            cores: settings.cores,
+            ok: models.iter().all(|model| model.complete && !model.is_violated()),
+            models,
+        }
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        if self.models.iter().any(ModelReport::is_violated) {
+            1
+        } else if self.models.iter().any(|model| !model.complete) {
+            3
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let coloured = colour::is_wanted(&std::io::stdout());
+        self.models.iter().map(|model| model.text(coloured)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl ModelReport {
+    fn new(
+        explore: &Explore,
+        survey: &Survey,
+        variant: Option<&'static Variant>,
+        words: &str,
+        files: &[PathBuf],
+    ) -> ModelReport {
+        let outcomes: Vec<Row> = survey
+            .outcomes
+            .iter()
+            .enumerate()
+            .map(|(index, (outcome, reached))| {
+                Row::new(outcome, reached, variant, survey.model, words, files.get(index))
+            })
+            .collect();
+        let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
+        let expectation = variant.and_then(|variant| variant.expectation(survey.model.name()));
+        let hazards = expectation.into_iter().flat_map(|it| it.outcomes).filter(|it| it.hazard).map(|it| it.text);
+        let wanted = explore.must_reach.iter().map(String::as_str).chain(hazards);
+        let missing = wanted.filter(|text| !is_reached(text)).map(str::to_owned).collect();
+        ModelReport {
+            model: survey.model.name(),
+            complete: survey.is_complete(),
+            cuts: survey.cuts().iter().map(ToString::to_string).collect(),
+            states: survey.explored.states(),
+            transitions: survey.explored.transitions(),
+            executions: survey.explored.executions(),
+            seconds: survey.times.0.as_secs_f64(),
+            seconds_for_endings: survey.times.1.as_secs_f64(),
+            outcomes,
+            missing,
+        }
+    }
+
+    /// Whether something was found that must not be, or proved to be impossible that must be possible.
+    fn is_violated(&self) -> bool {
+        self.outcomes.iter().any(|row| row.violation) || self.complete && !self.missing.is_empty()
+    }
+
+    fn text(&self, coloured: bool) -> String {
+        let bound = if self.complete { "complete" } else { "NOT COMPLETE" };
+        let mut text = format!(
+            "{}: {bound}, {} states, {} executions, {:.1} ms\n",
+            self.model,
+            grouped(self.states as u64),
+            grouped(self.executions),
+            self.seconds * 1e3,
+        );
+        for cut in &self.cuts {
+            text += &format!("  cut off: {cut}\n");
+        }
+        let head = ["outcome", "states", "", "replay"].map(str::to_owned).to_vec();
+        let rows: Vec<_> = std::iter::once(head).chain(self.outcomes.iter().map(Row::cells)).collect();
+        let lines = table::lines(&rows, &[Align::Left, Align::Right, Align::Left, Align::Left]);
+        for (index, line) in lines.iter().enumerate() {
+            let colour = match index.checked_sub(1).map(|index| &self.outcomes[index]) {
+                None => Some(Colour::Faint),
+                Some(row) if row.violation => Some(Colour::Bad),
+                Some(_) => None,
+            };
+            text += &colour.map_or(line.clone(), |colour| paint(line, colour, coloured));
+            text.push('\n');
+        }
+        for missing in &self.missing {
+            let proof = if self.complete { "cannot be reached" } else { "was not reached" };
+            text += &format!("`{missing}` must be reachable and {proof}\n");
+        }
+        text
+    }
+}
+
+impl Row {
+    fn new(
+        outcome: &Outcome,
+        reached: &Reached,
+        variant: Option<&'static Variant>,
+        model: MemoryModel,
+        words: &str,
+        file: Option<&PathBuf>,
+    ) -> Row {
+        let reported = match outcome {
+            Outcome::Reported(text) => Some(text.as_str()),
+            _ => None,
+        };
+        let judgement = variant.and_then(|variant| judge(variant, model, reported));
+        let schedule = reached.schedule.to_string();
+        let replay = match file {
+            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted(&file.display().to_string()))),
+            None if schedule.len() <= SHORT_SCHEDULE => {
+                Some(format!("fencepost run {words} --schedule {}", quoted(&schedule)))
+            }
+            None => None,
+        };
+        Row {
+            outcome: outcome.to_string(),
+            states: reached.states,
+            violation: reached.is_violation(outcome) || judgement == Some(Judgement::Unlisted),
+            hazard: judgement.map(|judgement| judgement == Judgement::Hazard),
+            listed: judgement.map(|judgement| judgement != Judgement::Unlisted),
+            replay,
+            schedule,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let remark = match (self.listed, self.hazard) {
+            (Some(false), _) => Judgement::Unlisted.word(),
+            (_, Some(true)) => Judgement::Hazard.word(),
+            _ if self.violation => "VIOLATION",
+            _ => "",
+        };
+        let replay = self.replay.clone().unwrap_or_else(|| "(long: write it with --save FOLDER)".into());
+        vec![self.outcome.clone(), grouped(self.states as u64), remark.to_owned(), replay]
+    }
+}

@@ -1,0 +1,203 @@
+//! The explored region of a guest: what comes before it is run once, what comes after it once for each state it ends in.
+//!
+//! A guest marks its region with instructions that do nothing ([`Mark`]). Before the region cores take turns in a fixed
+//! order until each has come to the first mark or has halted; all their buffers are empty then. After the region they take
+//! turns again, from the state in which exploration left them. So what a guest does to set up, to print and to draw needs no
+//! exploring, and a schedule for an outcome is the choices of all three parts in a row.
+
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::core::decode::Mark;
+use crate::machine::{Machine, Snapshot, Stop};
+use crate::memory_model::MemoryModel;
+use crate::trace::{Event, Line};
+
+/// Steps of one turn: enough to get on, few enough that nobody waits long for a core that polls.
+const TURN: u64 = 4096;
+
+/// A machine at the beginning of its region.
+pub struct Region {
+    machine: Machine,
+    start: Snapshot,
+    /// The choices that led there.
+    before: Vec<Choice>,
+}
+
+/// Why a guest has no region to explore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoRegion {
+    /// It ended first.
+    Ended(Stop),
+    /// It had not come there after so many steps.
+    StepLimit(u64),
+}
+
+impl std::fmt::Display for NoRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoRegion::Ended(stop) => write!(f, "{stop} before every core had come to the mark `xchg bx, bx`"),
+            NoRegion::StepLimit(steps) => {
+                write!(f, "after {steps} steps not every core had come to the mark `xchg bx, bx`")
+            }
+        }
+    }
+}
+
+impl std::error::Error for NoRegion {}
+
+/// How a guest went on after its region.
+pub struct Ending {
+    /// The choices of the whole run, from the machine's start.
+    pub choices: Vec<Choice>,
+    /// What happened, from the region's beginning on.
+    pub events: Vec<Line>,
+    /// Why it stopped; `None` when it had not after the steps allowed.
+    pub stop: Option<Stop>,
+}
+
+impl Region {
+    /// Runs `machine`, which is about to start, until each core has come to the beginning of its region.
+    ///
+    /// # Errors
+    /// That does not happen within `max_steps`.
+    pub fn find(mut machine: Machine, max_steps: u64) -> Result<Region, NoRegion> {
+        machine.set_break(Some(|event| matches!(event, Event::Marked { mark: Mark::Begin, .. })));
+        let cores = usize::from(machine.settings().cores);
+        let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
+        while !turns.are_over(&machine) {
+            turns.round(&mut machine);
+            let marked = machine.take_events();
+            for line in &marked {
+                if let Event::Marked { core, mark: Mark::Begin } = line.event {
+                    turns.is_there[core.index()] = true;
+                }
+            }
+            if let Some(stop) = machine.stop() {
+                return Err(NoRegion::Ended(*stop));
+            }
+            if turns.steps > max_steps {
+                return Err(NoRegion::StepLimit(max_steps));
+            }
+        }
+        if turns.is_there.iter().all(|is_there| !is_there) {
+            return Err(NoRegion::Ended(Stop::AllHalted));
+        }
+        Ok(Region::here(machine, turns.choices))
+    }
+
+    /// The region begins where `machine` is now, about to start.
+    pub fn whole(machine: Machine) -> Region {
+        Region::here(machine, Vec::new())
+    }
+
+    fn here(mut machine: Machine, mut before: Vec<Choice>) -> Region {
+        // What is on its way to a device arrives before the region begins.
+        while machine.apply(Choice::Arrive).is_ok() {
+            before.push(Choice::Arrive);
+        }
+        machine.set_break(None);
+        machine.take_events();
+        let start = machine.snapshot();
+        Region { machine, start, before }
+    }
+
+    /// The machine at the beginning, to explore on.
+    pub fn machine(&self) -> &Snapshot {
+        &self.start
+    }
+
+    /// The choices that lead to the beginning.
+    pub fn before(&self) -> &[Choice] {
+        &self.before
+    }
+
+    /// Goes from the beginning through `choices` under `model`, and then on to the end, with details of events if asked for.
+    ///
+    /// # Panics
+    /// The choices are not possible: exploration and machine disagree.
+    pub fn finish(&mut self, model: MemoryModel, choices: &[Choice], max_steps: u64, details: bool) -> Ending {
+        let machine = &mut self.machine;
+        machine.restore(&self.start);
+        machine.set_model(model);
+        machine.set_details(details);
+        machine.take_events();
+        let mut events = Vec::new();
+        for &choice in choices {
+            let taken = machine.apply(choice).expect("what was explored is possible on the machine");
+            if let Choice::Run { steps, .. } = choice {
+                let is_over = machine.stop().is_some();
+                assert!(taken == steps || is_over, "what was explored takes the same steps on the machine");
+            }
+            events.extend(machine.take_events());
+        }
+        machine.set_details(false);
+        let mut turns =
+            Turns { is_there: vec![false; usize::from(machine.settings().cores)], choices: Vec::new(), steps: 0 };
+        while machine.stop().is_none() && turns.steps <= max_steps {
+            turns.round(machine);
+            events.extend(machine.take_events());
+        }
+        let choices = [self.before.as_slice(), choices, &turns.choices].concat();
+        Ending { choices, events, stop: machine.stop().copied() }
+    }
+
+    /// The machine, after [`Region::finish`] at the end of that run.
+    pub fn into_machine(self) -> Machine {
+        self.machine
+    }
+
+    /// The machine, after [`Region::finish`] at the end of that run.
+    pub fn finished(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+/// Cores taking turns in a fixed order.
+struct Turns {
+    /// Cores that wait for the others.
+    is_there: Vec<bool>,
+    choices: Vec<Choice>,
+    steps: u64,
+}
+
+impl Turns {
+    fn are_over(&self, machine: &Machine) -> bool {
+        let cores = &machine.outer_state().cores;
+        self.is_there.iter().zip(cores).all(|(is_there, core)| *is_there || core.halted)
+    }
+
+    /// One turn of each core that does not wait.
+    fn round(&mut self, machine: &mut Machine) {
+        let mut has_run = false;
+        for index in 0..self.is_there.len() {
+            let core = CoreId(index as u8);
+            let is_halted = machine.outer_state().cores[index].halted;
+            if self.is_there[index] || is_halted || machine.stop().is_some() {
+                continue;
+            }
+            has_run = true;
+            let taken = machine.run_to_pause(core, TURN, true);
+            self.steps += taken;
+            // An instruction that faults takes no step, and a replay must try it.
+            let faulted = matches!(machine.stop(), Some(Stop::Faulted { .. }));
+            self.choices.push(Choice::Run { core, steps: (taken + u64::from(faulted)).max(1), drained: true });
+        }
+        if !has_run && machine.stop().is_none() {
+            self.let_out(machine);
+        }
+    }
+
+    /// Nobody runs any more: what is pending goes out.
+    fn let_out(&mut self, machine: &mut Machine) {
+        for index in 0..self.is_there.len() {
+            let choice = Choice::Drain { core: CoreId(index as u8), entry: 0 };
+            while machine.apply(choice).is_ok() {
+                self.choices.push(choice);
+            }
+        }
+        while machine.apply(Choice::Arrive).is_ok() {
+            self.choices.push(Choice::Arrive);
+        }
+        self.steps += 1;
+    }
+}

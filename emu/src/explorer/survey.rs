@@ -1,0 +1,235 @@
+//! Everything a guest program can come to under one memory model.
+
+use super::exhaustive::{Cut, Limits};
+use super::region::{Ending, Region};
+use super::{End, Explored, Explorer, Start};
+use crate::boot::BootError;
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::loader::Image;
+use crate::machine::{Machine, Settings, Stop};
+use crate::memory_model::MemoryModel;
+use crate::schedule::Schedule;
+use crate::testbench::Output;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Steps after which a guest that has left its region is given up.
+const LONGEST_ENDING: u64 = 20_000_000;
+
+/// A guest at the beginning of its region, to be explored under one model after another.
+pub struct Surveyor {
+    image: Image,
+    settings: Settings,
+    region: Region,
+    explorer: Explorer,
+    start: Start,
+}
+
+/// Everything the guest can come to under a model.
+pub struct Survey {
+    /// The model.
+    pub model: MemoryModel,
+    /// Each way in which it can end, by name.
+    pub outcomes: BTreeMap<Outcome, Reached>,
+    /// What exploration has found.
+    pub explored: Explored,
+    /// How long exploration took, and how long finding out what the final states mean.
+    pub times: (Duration, Duration),
+}
+
+/// How a guest ended.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Outcome {
+    /// It reported this: `outcome: TEXT` on the debug console.
+    Reported(String),
+    /// It exited with this code and had reported nothing.
+    Exited(u8),
+    /// All cores halted, and nothing had been reported.
+    AllHalted,
+    /// A core faulted at this linear address.
+    Faulted(u64),
+    /// It had not ended long after its region.
+    Unfinished,
+    /// Cores wait for each other for ever: nothing is pending, and no memory changes any more.
+    Deadlock(String),
+    /// Cores go on for ever without getting anywhere.
+    Livelock(String),
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Outcome::Reported(text) => f.write_str(text),
+            Outcome::Exited(code) => write!(f, "(exit code {code}, no outcome)"),
+            Outcome::AllHalted => f.write_str("(every core halted, no outcome)"),
+            Outcome::Faulted(pc) => write!(f, "(fault at {pc:#x})"),
+            Outcome::Unfinished => f.write_str("(does not end after the region)"),
+            Outcome::Deadlock(where_) => write!(f, "(deadlock: {where_})"),
+            Outcome::Livelock(where_) => write!(f, "(livelock: {where_})"),
+        }
+    }
+}
+
+/// How an outcome is reached.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// In how many final states of the region.
+    pub states: usize,
+    /// A schedule of the whole run, with as few steps in the region as any.
+    pub schedule: Schedule,
+    /// The choices of that schedule which lie in the region.
+    pub region: Vec<Choice>,
+    /// The final states of the region with this outcome, as exploration numbers them.
+    pub finals: Vec<usize>,
+    /// The code with which the guest exited, if it did.
+    pub exit_code: Option<u8>,
+}
+
+impl Reached {
+    /// Whether this way to end is a violation: an exit code other than 0, a fault, cores that wait for ever.
+    pub fn is_violation(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Reported(_) | Outcome::Exited(_) => self.exit_code.is_some_and(|code| code != 0),
+            Outcome::AllHalted | Outcome::Unfinished => false,
+            Outcome::Faulted(_) | Outcome::Deadlock(_) | Outcome::Livelock(_) => true,
+        }
+    }
+}
+
+impl Surveyor {
+    /// Prepares to explore `image` from the beginning of `region` on.
+    ///
+    /// # Errors
+    /// The image does not fit the settings.
+    pub fn new(image: Image, settings: Settings, region: Region) -> Result<Surveyor, BootError> {
+        // Operations are tried out on a machine whose stores commit at once; buffers are the explorer's business.
+        let mut machine = Machine::new(&image, Settings { model: MemoryModel::SC, ..settings.clone() })?;
+        machine.restore(region.machine());
+        let mut explorer = Explorer::new(machine, &settings);
+        let start = explorer.start_here(settings.cores);
+        Ok(Surveyor { image, settings, region, explorer, start })
+    }
+
+    /// Explores under `model`.
+    pub fn survey(&mut self, model: MemoryModel, limits: &Limits) -> Survey {
+        let began = Instant::now();
+        let explored = self.explorer.explore(&self.start, model, limits);
+        let explored_in = began.elapsed();
+        let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
+        for index in 0..explored.finals().len() {
+            let end = self.explorer.end_of(&explored, index);
+            if end == End::Cut {
+                continue;
+            }
+            let region = self.explorer.path(&self.start, &explored, index);
+            let mut exit_code = None;
+            let (outcome, choices) = match end {
+                End::Over => {
+                    let ending = self.finish(model, &region);
+                    if let Some(Stop::Exited { code }) = ending.stop {
+                        exit_code = Some(code);
+                    }
+                    (outcome_of(&ending), ending.choices)
+                }
+                End::Diverges | End::Cut => {
+                    let place = self.explorer.whereabouts(&explored, index);
+                    (Outcome::Livelock(place), [self.region.before(), &region].concat())
+                }
+            };
+            let reached = outcomes.entry(outcome).or_insert_with(|| Reached {
+                states: 0,
+                schedule: self.schedule(model, choices),
+                region,
+                finals: Vec::new(),
+                exit_code,
+            });
+            reached.states += 1;
+            reached.finals.push(index);
+        }
+        for hang in self.explorer.hangs(&self.start, &explored) {
+            let choices = [self.region.before(), &hang.path].concat();
+            let outcome =
+                if hang.changes { Outcome::Livelock(hang.whereabouts) } else { Outcome::Deadlock(hang.whereabouts) };
+            outcomes.entry(outcome).or_insert_with(|| Reached {
+                states: hang.states,
+                schedule: self.schedule(model, choices),
+                region: hang.path,
+                finals: Vec::new(),
+                exit_code: None,
+            });
+        }
+        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
+    }
+
+    /// Goes through `choices` of the region under `model` and on to the end.
+    pub fn finish(&mut self, model: MemoryModel, choices: &[Choice]) -> Ending {
+        self.region.finish(model, choices, LONGEST_ENDING, false)
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// What explores, and where it begins.
+    pub fn explorer(&mut self) -> (&mut Explorer, &Start) {
+        (&mut self.explorer, &self.start)
+    }
+
+    /// The region.
+    pub fn region(&mut self) -> &mut Region {
+        &mut self.region
+    }
+
+    /// `choices` as a schedule.
+    pub fn schedule(&self, model: MemoryModel, choices: Vec<Choice>) -> Schedule {
+        let settings = Settings { model, ..self.settings.clone() };
+        Schedule { image: self.image.hash(), settings, choices: joined(choices) }
+    }
+}
+
+impl Survey {
+    /// Whether every outcome is there.
+    pub fn is_complete(&self) -> bool {
+        self.explored.is_complete() && !self.outcomes.contains_key(&Outcome::Unfinished)
+    }
+
+    /// Why not.
+    pub fn cuts(&self) -> Vec<Cut> {
+        self.explored.cuts()
+    }
+}
+
+/// The same choices, where a core's steps in a row are one.
+fn joined(choices: Vec<Choice>) -> Vec<Choice> {
+    let mut joined: Vec<Choice> = Vec::new();
+    for choice in choices {
+        if let Some(Choice::Run { core, steps, drained: false }) = joined.last_mut()
+            && let Choice::Run { core: next, steps: more, drained: false } = choice
+            && *core == next
+        {
+            *steps += more;
+        } else {
+            joined.push(choice);
+        }
+    }
+    joined
+}
+
+fn outcome_of(ending: &Ending) -> Outcome {
+    let mut output = Output::default();
+    ending.events.iter().for_each(|line| output.take(&line.event));
+    match (ending.stop, output.outcome()) {
+        (Some(Stop::Faulted { pc, .. }), _) => Outcome::Faulted(pc),
+        (Some(_), Some(text)) => Outcome::Reported(text.to_owned()),
+        (Some(Stop::Exited { code }), None) => Outcome::Exited(code),
+        (Some(Stop::AllHalted), None) => Outcome::AllHalted,
+        (None, _) => Outcome::Unfinished,
+    }
+}
+
+/// The names of all cores of a machine with so many.
+pub(super) fn cores(count: u8) -> impl Iterator<Item = CoreId> {
+    (0..count).map(CoreId)
+}

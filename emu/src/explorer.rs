@@ -12,6 +12,7 @@
 mod boards;
 mod delta;
 mod exhaustive;
+pub mod explain;
 mod hang;
 mod local;
 mod op;
@@ -20,10 +21,14 @@ pub mod region;
 mod sharing;
 mod stage;
 mod state;
+mod strategy;
 pub mod survey;
+mod switches;
+mod walk;
 
 pub use exhaustive::{Cut, Limits};
 pub use op::Beyond;
+pub use strategy::Strategy;
 
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -147,8 +152,13 @@ impl Explorer {
 
     /// Explores everything from `start` on under `model`.
     pub fn explore(&mut self, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
+        self.explore_by(Strategy::Exhaustive, start, model, limits)
+    }
+
+    /// Explores from `start` on under `model`, as `strategy` says.
+    pub fn explore_by(&mut self, strategy: Strategy, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
         self.world.model = model;
-        let mut found = exhaustive::explore(&mut self.world, &start.0, limits);
+        let mut found = strategy.explore(&mut self.world, &start.0, limits);
         let finals = std::mem::take(&mut found.finals);
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
         Explored { found, finals, model }
@@ -188,27 +198,30 @@ impl Explorer {
     }
 
     /// The choices that lead from `start` to a state, and the state.
-    fn way_to(&mut self, start: &Start, explored: &Explored, mut number: u32) -> (Vec<Choice>, State) {
-        self.world.model = explored.model;
-        let mut steps: Vec<Step> = Vec::new();
-        while let Some((from, step)) = explored.found.met[number as usize].from {
-            steps.push(step);
-            number = from;
-        }
+    fn way_to(&mut self, start: &Start, explored: &Explored, number: u32) -> (Vec<Choice>, State) {
+        let steps = self.steps_of(start, explored, number);
         let mut choices = Vec::new();
         let mut state = start.0.clone();
-        let sharing = explored.found.sharing.as_ref();
-        let follow = |world: &mut World, state: &mut State, choices: &mut Vec<Choice>| {
-            if let Some(sharing) = sharing {
-                exhaustive::follow_again(world, sharing, state, choices);
-            }
-        };
-        follow(&mut self.world, &mut state, &mut choices);
-        for step in steps.into_iter().rev() {
+        for step in steps {
             state = self.world.after(&state, step, &mut choices);
-            follow(&mut self.world, &mut state, &mut choices);
         }
         (choices, state)
+    }
+
+    /// The steps that lead from `start` to a state, those that stand for all others included.
+    fn steps_of(&mut self, start: &Start, explored: &Explored, number: u32) -> Vec<Step> {
+        self.world.model = explored.model;
+        let stored = explored.found.steps_to(number);
+        let Some(sharing) = &explored.found.sharing else { return stored };
+        let mut steps = Vec::new();
+        let mut state = start.0.clone();
+        exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+        for step in stored {
+            state = self.world.after(&state, step, &mut Vec::new());
+            steps.push(step);
+            exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+        }
+        steps
     }
 
     /// Where each core is in that final state, when it is not over.

@@ -1,6 +1,7 @@
 //! `fencepost explore`: every outcome that a guest can have, proved.
 
 mod report;
+mod timeline;
 
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
@@ -8,11 +9,13 @@ use super::machine_options::MachineOptions;
 use super::output_file::OutputFile;
 use super::{progress, stdout};
 use clap::Args;
-use fencepost::explorer::Limits;
+use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::region::Region;
-use fencepost::explorer::survey::{Survey, Surveyor};
+use fencepost::explorer::survey::{Outcome, Reached, Survey, Surveyor};
+use fencepost::explorer::{Limits, Strategy};
 use fencepost::machine::{DEEPEST, Machine, Settings};
 use fencepost::programs::Variant;
+use fencepost::schedule::Schedule;
 use report::Report;
 use std::path::PathBuf;
 
@@ -62,6 +65,27 @@ pub(super) struct Explore {
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 
+    /// How orders are chosen: all of them, all with at most --bound preemptions, or --runs drawn from --seed
+    #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", value_enum, default_value_t = Strategies::Exhaustive)]
+    strategy: Strategies,
+
+    /// Preemptions of `bounded`; the bug depth of `pct`
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 2)]
+    bound: u32,
+
+    /// Executions of `pct` and `random`
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+
+    /// What `pct` and `random` draw from
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 0)]
+    seed: u64,
+
+    /// Tell a way to this outcome [default: the first violation]
+    #[arg(long, value_name = "OUTCOME", help_heading = "Output")]
+    explain: Option<String>,
+
     /// An outcome that must be reachable; may be said several times
     #[arg(long, value_name = "OUTCOME", help_heading = "Properties")]
     must_reach: Vec<String>,
@@ -73,6 +97,19 @@ pub(super) struct Explore {
     /// Write one report as JSON
     #[arg(long, help_heading = "Output")]
     json: bool,
+}
+
+/// How orders are chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Strategies {
+    /// All of them
+    Exhaustive,
+    /// All with few preemptions
+    Bounded,
+    /// By random priorities
+    Pct,
+    /// Each step equally likely
+    Random,
 }
 
 fn after_long_help() -> String {
@@ -125,18 +162,42 @@ impl Explore {
             .into_iter()
             .map(|model| {
                 spinner.set_message(format!("exploring under {model}"));
-                surveyor.survey(model, &limits)
+                surveyor.survey(self.strategy(), model, &limits)
             })
             .collect();
+        spinner.set_message("looking for a short way to tell");
+        let told: Vec<Option<Told>> = surveys.iter().map(|survey| self.tell(&mut surveyor, survey)).collect();
         spinner.finish_and_clear();
         let files = self.save(&target, &surveys)?;
-        let report = Report::new(&self, &target, &settings, &surveys, &files);
+        let symbols = surveyor.image().symbols();
+        let report = Report::new(&self, &target, &settings, &surveys, &files, told, symbols);
         if self.json {
             stdout::print_json(&report)?;
         } else {
             stdout::print(&report.text())?;
         }
         Ok(report.exit_code())
+    }
+
+    fn strategy(&self) -> Strategy {
+        let (runs, seed) = (self.runs, self.seed);
+        match self.strategy {
+            Strategies::Exhaustive => Strategy::Exhaustive,
+            Strategies::Bounded => Strategy::Bounded { preemptions: self.bound },
+            Strategies::Pct => Strategy::Pct { depth: self.bound.max(1), runs, seed },
+            Strategies::Random => Strategy::Random { runs, seed },
+        }
+    }
+
+    /// A way to the outcome asked for, or to the first violation.
+    fn tell(&self, surveyor: &mut Surveyor, survey: &Survey) -> Option<Told> {
+        let is_wanted = |(outcome, reached): &(&Outcome, &Reached)| match &self.explain {
+            Some(text) => outcome.to_string() == *text,
+            None => reached.is_violation(outcome),
+        };
+        let (outcome, _) = survey.outcomes.iter().find(is_wanted)?;
+        let (explanation, schedule) = surveyor.explain(survey, outcome)?;
+        Some(Told { outcome: outcome.clone(), explanation, schedule })
     }
 
     /// The machine: as asked, buffers as deep as there are unless asked.
@@ -182,6 +243,13 @@ impl Explore {
         }
         Ok(files)
     }
+}
+
+/// A way to an outcome.
+pub(super) struct Told {
+    outcome: Outcome,
+    explanation: Explanation,
+    schedule: Schedule,
 }
 
 /// The variant that a guest with this command line is.

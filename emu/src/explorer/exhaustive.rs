@@ -5,7 +5,6 @@ use super::op::{Beyond, Op};
 use super::reduction::single_step;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
-use crate::choice::Choice;
 use crate::core::CoreId;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -37,6 +36,7 @@ pub(super) struct Met {
 }
 
 /// What an exploration has found.
+#[derive(Default)]
 pub(super) struct Found {
     /// What was shared in the end; `None` when nothing was left out.
     pub(super) sharing: Option<Sharing>,
@@ -54,6 +54,27 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// The stored steps that lead to state `number`.
+    pub(super) fn steps_to(&self, mut number: u32) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some((from, step)) = self.met[number as usize].from {
+            steps.push(step);
+            number = from;
+        }
+        steps.reverse();
+        steps
+    }
+
+    /// Adds a path from the first state to `end`, from which nothing is possible.
+    pub(super) fn add_path(&mut self, steps: &[Step], end: State) {
+        let mut number = 0;
+        for &step in steps {
+            self.met.push(Met { from: Some((number, step)) });
+            number = self.met.len() as u32 - 1;
+        }
+        self.finals.push((number, end));
+    }
+
     fn count_executions(&mut self) {
         let finals: HashSet<u32> = self.finals.iter().map(|(number, _)| *number).collect();
         let arrivals = self.edges.iter().filter(|(_, to)| finals.contains(to)).count();
@@ -70,6 +91,10 @@ pub enum Cut {
     States,
     /// More time has passed than allowed.
     Time,
+    /// Orders with more preemptions than allowed were not tried.
+    Bound,
+    /// Only a sample of all orders was tried.
+    Sample,
     /// A store found its core's buffer full: orders that need a deeper buffer are missing.
     Depth,
     /// A core was about to do something that is not followed.
@@ -80,6 +105,8 @@ impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Cut::States => f.write_str("there are more states than allowed"),
+            Cut::Bound => f.write_str("orders with more preemptions were not tried"),
+            Cut::Sample => f.write_str("only a sample of all orders was tried"),
             Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
             Cut::Time => f.write_str("it takes more time than allowed"),
             Cut::Beyond(beyond) => write!(f, "a core {beyond}"),
@@ -117,15 +144,6 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(world: &'a mut World, sharing: &'a mut Sharing, limits: &'a Limits) -> Search<'a> {
-        let found = Found {
-            sharing: None,
-            met: Vec::new(),
-            finals: Vec::new(),
-            transitions: 0,
-            executions: 0,
-            edges: Vec::new(),
-            cuts: BTreeSet::new(),
-        };
         Search {
             world,
             sharing,
@@ -133,7 +151,7 @@ impl<'a> Search<'a> {
             numbers: HashMap::new(),
             level: Vec::new(),
             next_level: Vec::new(),
-            found,
+            found: Found::default(),
             has_news: false,
         }
     }
@@ -181,10 +199,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Notes what every core does next in `state`.
+    /// Notes what every core does next in `state`, and what it has done that is still in its buffer.
     fn note_operations(&mut self, state: &State) {
-        for index in 0..state.cores.len() {
-            self.note_operation(state, CoreId(index as u8));
+        let memory = self.world.stage.base().ram_bytes();
+        for (index, at) in state.cores.iter().enumerate() {
+            let core = CoreId(index as u8);
+            self.note_operation(state, core);
+            for entry in at.buffer.entries() {
+                self.has_news |= self.sharing.note(core, &Op::Store(*entry), memory) && self.limits.reduces;
+            }
         }
     }
 
@@ -236,14 +259,15 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Takes the steps after `state` that stand for all others, as an exploration did; adds them to `choices`.
-pub(super) fn follow_again(world: &mut World, sharing: &Sharing, state: &mut State, choices: &mut Vec<Choice>) {
+/// Takes the steps after `state` that stand for all others, as an exploration did; adds them to `steps`.
+pub(super) fn follow_again(world: &mut World, sharing: &Sharing, state: &mut State, steps: &mut Vec<Step>) {
     for _ in 0..LONGEST_CHAIN {
         if state.stop.is_some() {
             return;
         }
         let Some(step) = single_step(world, sharing, state) else { return };
-        *state = world.after(state, step, choices);
+        *state = world.after(state, step, &mut Vec::new());
+        steps.push(step);
     }
 }
 

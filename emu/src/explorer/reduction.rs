@@ -55,7 +55,7 @@ pub(super) fn single_step(world: &mut World, sharing: &Sharing, state: &State) -
 }
 
 /// Whether the next operation of `core` is possible and nobody else's business.
-fn is_own_business(world: &mut World, sharing: &Sharing, state: &State, core: CoreId) -> bool {
+pub(super) fn is_own_business(world: &mut World, sharing: &Sharing, state: &State, core: CoreId) -> bool {
     let model = world.model;
     let is_private = match world.op(state, core) {
         Op::Nothing | Op::FullFence | Op::StoreFence => true,

@@ -14,6 +14,8 @@ pub(super) struct Sharing {
     seen: HashMap<u64, Seen>,
     /// Granules that one core writes and another accesses.
     contended: HashSet<u64>,
+    /// Nothing is private.
+    is_all: bool,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -23,6 +25,11 @@ struct Seen {
 }
 
 impl Sharing {
+    /// Nothing is known: whatever is accessed may be shared.
+    pub(super) fn everything() -> Sharing {
+        Sharing { is_all: true, ..Sharing::default() }
+    }
+
     /// Notes that `core` may perform `op` on a machine with so much RAM. Returns whether a granule was found to be contended that was not known to be.
     pub(super) fn note(&mut self, core: CoreId, op: &Op, ram_bytes: u64) -> bool {
         let bit = 1 << core.0;
@@ -54,7 +61,7 @@ impl Sharing {
 
     /// Whether no two contend for any of `length` bytes at `address`.
     pub(super) fn is_private(&self, address: PhysAddr, length: u64) -> bool {
-        granules(address, length).all(|at| !self.contended.contains(&at))
+        !self.is_all && granules(address, length).all(|at| !self.contended.contains(&at))
     }
 
     /// Whether no two contend for any of `places`.

@@ -13,7 +13,7 @@ use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
-use iced_x86::{Instruction, InstructionInfoFactory, OpAccess};
+use iced_x86::{Formatter, Instruction, InstructionInfoFactory, NasmFormatter, OpAccess};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -176,6 +176,19 @@ impl Stage {
         let board = self.machine.outer_state().board.clone();
         self.take_back(&touched);
         (board, stop)
+    }
+
+    /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
+    pub(super) fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
+        let seat = self.seat(core);
+        let instruction = self.machine.instruction_at(seat, pc)?;
+        let mut text = String::new();
+        let mut formatter = NasmFormatter::new();
+        formatter.options_mut().set_hex_prefix("0x");
+        formatter.options_mut().set_hex_suffix("");
+        formatter.options_mut().set_uppercase_hex(false);
+        formatter.format(&instruction, &mut text);
+        Some(text)
     }
 
     fn seat(&self, core: CoreId) -> CoreId {

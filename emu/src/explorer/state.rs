@@ -190,7 +190,7 @@ impl World {
     }
 
     /// What `core` reads at `places`: its own youngest bytes where its buffer has them, else memory's.
-    fn input(&self, state: &State, core: CoreId, places: &[Place]) -> Input {
+    pub(super) fn input(&self, state: &State, core: CoreId, places: &[Place]) -> Input {
         let mut input = 0;
         for place in places.iter().rev() {
             let mut bytes = [0; 8];

@@ -1,8 +1,9 @@
 //! Everything a guest program can come to under one memory model.
 
 use super::exhaustive::{Cut, Limits};
+use super::explain::Explanation;
 use super::region::{Ending, Region};
-use super::{End, Explored, Explorer, Start};
+use super::{End, Explored, Explorer, Start, Strategy};
 use crate::boot::BootError;
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -111,10 +112,10 @@ impl Surveyor {
         Ok(Surveyor { image, settings, region, explorer, start })
     }
 
-    /// Explores under `model`.
-    pub fn survey(&mut self, model: MemoryModel, limits: &Limits) -> Survey {
+    /// Explores under `model`, as `strategy` says.
+    pub fn survey(&mut self, strategy: Strategy, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
-        let explored = self.explorer.explore(&self.start, model, limits);
+        let explored = self.explorer.explore_by(strategy, &self.start, model, limits);
         let explored_in = began.elapsed();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
         for index in 0..explored.finals().len() {
@@ -165,6 +166,22 @@ impl Surveyor {
     /// Goes through `choices` of the region under `model` and on to the end.
     pub fn finish(&mut self, model: MemoryModel, choices: &[Choice]) -> Ending {
         self.region.finish(model, choices, LONGEST_ENDING, false)
+    }
+
+    /// Tells a way to `outcome` with few context switches, and its schedule; `None` where the outcome is no final state.
+    pub fn explain(&mut self, survey: &Survey, outcome: &Outcome) -> Option<(Explanation, Schedule)> {
+        let wanted = &survey.outcomes.get(outcome)?.finals;
+        if wanted.is_empty() {
+            return None;
+        }
+        let others =
+            survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
+        let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
+        let explanation = self.explorer.explain(&self.start, &survey.explored, wanted, &others);
+        let ending = self.finish(survey.model, &explanation.choices);
+        assert_eq!(outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
+        let schedule = self.schedule(survey.model, ending.choices);
+        Some((explanation, schedule))
     }
 
     /// The image.

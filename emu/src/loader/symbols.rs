@@ -92,6 +92,19 @@ impl Symbols {
         Location { function: self.function(address), file, line }
     }
 
+    /// File and line of the code at `address`, as its author sees it: of the functions that were inlined there, the innermost
+    /// one that is in the same file as the function itself.
+    pub fn place(&self, address: u64) -> Option<(String, u32)> {
+        let mut frames = self.lines.as_ref()?.find_frames(address).skip_all_loads().ok()?;
+        let mut places = Vec::new();
+        while let Ok(Some(frame)) = frames.next() {
+            let place = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));
+            places.extend(place);
+        }
+        let (file, _) = places.last()?.clone();
+        places.into_iter().find(|(innermost, _)| *innermost == file)
+    }
+
     fn function(&self, address: u64) -> Option<(String, u64)> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
         let symbol = self.symbols[..after]

@@ -1,14 +1,17 @@
 //! What exploration has found, as a table and as JSON.
 
-use super::{Explore, variant};
+use super::{Explore, Told, timeline, variant};
 use crate::cli::colour::{self, Colour, paint};
 use crate::cli::guest::{Target, quoted};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, grouped};
+use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::survey::{Outcome, Reached, Survey};
+use fencepost::loader::Symbols;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::Variant;
+use fencepost::schedule::Schedule;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -24,6 +27,8 @@ pub(super) struct Report {
     cores: u8,
     ok: bool,
     models: Vec<ModelReport>,
+    #[serde(skip)]
+    symbols: Symbols,
 }
 
 /// What was found under one model.
@@ -40,6 +45,18 @@ struct ModelReport {
     outcomes: Vec<Row>,
     /// What the stanza or `--must-reach` asks for and was not reached.
     missing: Vec<String>,
+    /// A way to a violation, or to the outcome asked for.
+    told: Option<ToldRow>,
+}
+
+/// A way to an outcome.
+#[derive(Serialize)]
+struct ToldRow {
+    outcome: String,
+    #[serde(flatten)]
+    explanation: Explanation,
+    replay: Option<String>,
+    schedule: String,
 }
 
 /// One outcome.
@@ -61,12 +78,14 @@ impl Report {
         settings: &Settings,
         surveys: &[Survey],
         files: &[Vec<PathBuf>],
+        told: Vec<Option<Told>>,
+        symbols: Symbols,
     ) -> Report {
         let variant = variant(target, &settings.command_line);
         let words = target.words(&settings.command_line);
-        let models = surveys.iter().enumerate().map(|(index, survey)| {
+        let models = surveys.iter().zip(told).enumerate().map(|(index, (survey, told))| {
             let files = files.get(index).map_or(&[] as &[PathBuf], Vec::as_slice);
-            ModelReport::new(explore, survey, variant, &words, files)
+            ModelReport::new(explore, survey, variant, &words, files, told)
         });
         let models: Vec<ModelReport> = models.collect();
         Report {
@@ -79,6 +98,7 @@ impl Report {
             cores: settings.cores,
             ok: models.iter().all(|model| model.complete && !model.is_violated()),
             models,
+            symbols,
         }
     }
 
@@ -94,7 +114,7 @@ impl Report {
 
     pub(super) fn text(&self) -> String {
         let coloured = colour::is_wanted(&std::io::stdout());
-        self.models.iter().map(|model| model.text(coloured)).collect::<Vec<_>>().join("\n")
+        self.models.iter().map(|model| model.text(&self.symbols, self.cores, coloured)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -105,6 +125,7 @@ impl ModelReport {
         variant: Option<&'static Variant>,
         words: &str,
         files: &[PathBuf],
+        told: Option<Told>,
     ) -> ModelReport {
         let outcomes: Vec<Row> = survey
             .outcomes
@@ -130,6 +151,12 @@ impl ModelReport {
             seconds_for_endings: survey.times.1.as_secs_f64(),
             outcomes,
             missing,
+            told: told.map(|told| ToldRow {
+                outcome: told.outcome.to_string(),
+                replay: replay(words, &told.schedule),
+                schedule: told.schedule.to_string(),
+                explanation: told.explanation,
+            }),
         }
     }
 
@@ -138,7 +165,7 @@ impl ModelReport {
         self.outcomes.iter().any(|row| row.violation) || self.complete && !self.missing.is_empty()
     }
 
-    fn text(&self, coloured: bool) -> String {
+    fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
         let bound = if self.complete { "complete" } else { "NOT COMPLETE" };
         let mut text = format!(
             "{}: {bound}, {} states, {} executions, {:.1} ms\n",
@@ -166,8 +193,27 @@ impl ModelReport {
             let proof = if self.complete { "cannot be reached" } else { "was not reached" };
             text += &format!("`{missing}` must be reachable and {proof}\n");
         }
+        if let Some(told) = &self.told {
+            let Explanation { switches, delayed_drains, is_minimal, .. } = &told.explanation;
+            let few = if *is_minimal { "as few as there can be" } else { "not the fewest" };
+            text += &format!(
+                "\nHow `{}` comes about ({switches} context switches and {delayed_drains} delayed drains, {few}):\n\n",
+                told.outcome
+            );
+            let lines = timeline::lines(&told.explanation, symbols, cores, coloured);
+            text += &(lines.join("\n") + "\n");
+            if let Some(replay) = &told.replay {
+                text += &format!("\nreplay  {replay}\n");
+            }
+        }
         text
     }
+}
+
+/// The command that replays `schedule`, unless it is long.
+fn replay(words: &str, schedule: &Schedule) -> Option<String> {
+    let text = schedule.to_string();
+    (text.len() <= SHORT_SCHEDULE).then(|| format!("fencepost run {words} --schedule {}", quoted(&text)))
 }
 
 impl Row {
@@ -187,10 +233,7 @@ impl Row {
         let schedule = reached.schedule.to_string();
         let replay = match file {
             Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted(&file.display().to_string()))),
-            None if schedule.len() <= SHORT_SCHEDULE => {
-                Some(format!("fencepost run {words} --schedule {}", quoted(&schedule)))
-            }
-            None => None,
+            None => replay(words, &reached.schedule),
         };
         Row {
             outcome: outcome.to_string(),

@@ -1,0 +1,253 @@
+//! One way to an outcome, told step by step, and the step after which it could no longer be avoided.
+
+use super::exhaustive::{self, Limits, possible_steps};
+use super::local::fingerprint;
+use super::op::Op;
+use super::sharing::Sharing;
+use super::state::{State, Step, World};
+use super::switches::{Count, Switches};
+use super::{Explored, Explorer, Start};
+use crate::choice::Choice;
+use crate::core::CoreId;
+use crate::store_buffer::{Entry, StoreKind};
+use serde::Serialize;
+use std::collections::HashSet;
+
+/// States looked at to find a way with few switches; if they do not suffice the shortest way is told.
+const MOST_STATES: usize = 2_000_000;
+
+/// A way to an outcome.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// What happens, in order.
+    pub rows: Vec<Row>,
+    /// The row after which every continuation leads to such an outcome.
+    pub decisive: Option<usize>,
+    /// What could have happened instead of that row, so that the outcome could still be another.
+    pub instead: Option<Row>,
+    /// How often another core goes on.
+    pub switches: usize,
+    /// How many stores leave their buffer only after another core has gone on.
+    pub delayed_drains: usize,
+    /// Whether there is no way with fewer.
+    pub is_minimal: bool,
+    /// The choices of the region.
+    #[serde(skip)]
+    pub choices: Vec<Choice>,
+}
+
+/// Something that happens.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Row {
+    /// Whose; `None` for devices.
+    pub core: Option<CoreId>,
+    /// Linear address of the instruction; `None` where none executes.
+    pub pc: Option<u64>,
+    /// The instruction.
+    pub instruction: Option<String>,
+    /// What it does.
+    pub effects: Vec<Effect>,
+    /// The core's store buffer afterwards, oldest first.
+    pub buffer: Vec<Stored>,
+}
+
+/// Bytes in a store buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Stored {
+    /// Guest-physical address.
+    pub address: u64,
+    /// Bytes.
+    pub length: u8,
+    /// As a little-endian number.
+    pub value: u64,
+    /// Ordinary or write-combining.
+    pub kind: StoreKind,
+}
+
+/// What an operation does to memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(tag = "effect", rename_all = "kebab-case")]
+pub enum Effect {
+    /// Reads.
+    Load {
+        /// Guest-physical address.
+        address: u64,
+        /// Bytes.
+        length: u64,
+        /// What it gets.
+        value: u64,
+        /// From the core's own buffer rather than memory.
+        forwarded: bool,
+    },
+    /// Writes, visible to all at once unless buffered.
+    Store {
+        /// What.
+        stored: Stored,
+        /// Only its own core sees it yet.
+        buffered: bool,
+    },
+    /// A buffered store becomes visible.
+    Drain {
+        /// What.
+        stored: Stored,
+    },
+    /// A fence.
+    Fence,
+    /// Reaches a device.
+    Device,
+    /// A posted write arrives.
+    Arrive,
+    /// The core comes to its end, or halts.
+    Finish,
+    /// Faults.
+    Fault,
+}
+
+impl From<&Entry> for Stored {
+    fn from(entry: &Entry) -> Stored {
+        Stored { address: entry.address.0, length: entry.length, value: entry.value(), kind: entry.kind }
+    }
+}
+
+impl Explorer {
+    /// Tells a way from `start` to one of the final states `wanted`, with as few switches as there can be, and where it
+    /// parts from the ways to the states `others`.
+    pub fn explain(&mut self, start: &Start, explored: &Explored, wanted: &[usize], others: &[usize]) -> Explanation {
+        self.world.model = explored.model;
+        let name = |index: &usize| fingerprint(&explored.finals[*index].state);
+        let wanted_names: HashSet<u128> = wanted.iter().map(name).collect();
+        let other_names: HashSet<u128> = others.iter().map(name).collect();
+        let everything = Sharing::everything();
+        let sharing = explored.found.sharing.as_ref().unwrap_or(&everything);
+        let limits = Limits { states: MOST_STATES, ..Limits::default() };
+        let world = &mut self.world;
+        let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
+        let (found, reached) = search.search(&start.0, Some(&wanted_names));
+        let steps = match reached {
+            Some(number) => found.steps_to(number),
+            None => self.steps_of(start, explored, explored.finals[wanted[0]].number),
+        };
+        let mut explanation = tell(&mut self.world, &start.0, &steps);
+        explanation.is_minimal = reached.is_some();
+        if !others.is_empty() {
+            let parting = last_way_out(&mut self.world, &start.0, &steps, &other_names);
+            explanation.decisive = parting.as_ref().map(|(index, _)| *index);
+            explanation.instead = parting.and_then(|(_, instead)| instead);
+        }
+        explanation
+    }
+}
+
+/// What happens on `steps` from `first` on.
+fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
+    let mut rows = Vec::new();
+    let mut choices = Vec::new();
+    let mut state = first.clone();
+    let (mut switches, mut delayed_drains, mut last) = (0, 0, None);
+    for &step in steps {
+        let (row, next) = row(world, &state, step, &mut choices);
+        state = next;
+        match step {
+            Step::Operate(core) => {
+                switches += usize::from(last.is_some_and(|last| last != core));
+                last = Some(core);
+            }
+            Step::Drain(core, _) => delayed_drains += usize::from(last.is_some_and(|last| last != core)),
+            Step::Arrive => (),
+        }
+        rows.push(row);
+    }
+    Explanation { rows, decisive: None, instead: None, switches, delayed_drains, is_minimal: false, choices }
+}
+
+/// What `step` does in `state`, and the state after it.
+fn row(world: &mut World, state: &State, step: Step, choices: &mut Vec<Choice>) -> (Row, State) {
+    let next = world.after(state, step, choices);
+    let buffer = |core: CoreId| next.cores[core.index()].buffer.entries().iter().map(Stored::from).collect();
+    let row = match step {
+        Step::Arrive => {
+            Row { core: None, pc: None, instruction: None, effects: vec![Effect::Arrive], buffer: Vec::new() }
+        }
+        Step::Drain(core, index) => {
+            let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];
+            let effects = vec![Effect::Drain { stored: entry.into() }];
+            Row { core: Some(core), pc: None, instruction: None, effects, buffer: buffer(core) }
+        }
+        Step::Operate(core) => {
+            let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
+            Row {
+                core: Some(core),
+                pc: Some(pc),
+                instruction: world.stage.instruction_text(core, pc),
+                effects: effects(world, state, core),
+                buffer: buffer(core),
+            }
+        }
+    };
+    (row, next)
+}
+
+/// What the next operation of `core` does in `state`.
+fn effects(world: &mut World, state: &State, core: CoreId) -> Vec<Effect> {
+    let model = world.model;
+    let at = &state.cores[core.index()];
+    let op = world.op(state, core).clone();
+    let load = |world: &World, place: &super::op::Place| Effect::Load {
+        address: place.address.0,
+        length: place.length,
+        value: world.input(state, core, std::slice::from_ref(place)) as u64,
+        forwarded: at.buffer.entries().iter().any(|entry| entry.overlaps(place.address, place.length)),
+    };
+    match &op {
+        Op::Load(place) => vec![load(world, place)],
+        Op::Store(entry) => vec![Effect::Store { stored: entry.into(), buffered: model.buffers(entry.kind) }],
+        Op::Locked { loads, .. } => {
+            let input = world.input(state, core, loads);
+            let mut effects: Vec<Effect> = loads.iter().map(|place| load(world, place)).collect();
+            let writes = world.locals.edge(at.local, input).map(|edge| edge.writes.clone()).unwrap_or_default();
+            effects.extend(writes.iter().map(|entry| Effect::Store { stored: entry.into(), buffered: false }));
+            effects
+        }
+        Op::FullFence | Op::StoreFence => vec![Effect::Fence],
+        Op::Device => vec![Effect::Device],
+        Op::Fault { .. } => vec![Effect::Fault],
+        Op::Finished => vec![Effect::Finish],
+        Op::Nothing | Op::Diverges | Op::Beyond { .. } => Vec::new(),
+    }
+}
+
+/// The last step of `steps` before which one of the final states `others` could still be reached, and what else could have
+/// been done there so that it still can.
+fn last_way_out(
+    world: &mut World,
+    first: &State,
+    steps: &[Step],
+    others: &HashSet<u128>,
+) -> Option<(usize, Option<Row>)> {
+    let mut states = vec![first.clone()];
+    for &step in steps {
+        let next = world.after(&states[states.len() - 1], step, &mut Vec::new());
+        states.push(next);
+    }
+    // Once it cannot be reached any more, it never can: the last state from which it can is found by halving.
+    let (mut can, mut cannot) = (0, states.len());
+    while cannot - can > 1 {
+        let middle = (can + cannot) / 2;
+        if can_reach(world, &states[middle], others) { can = middle } else { cannot = middle }
+    }
+    let taken = *steps.get(can)?;
+    let state = states[can].clone();
+    let others_there = possible_steps(world, &state).into_iter().filter(|step| *step != taken);
+    let mut ways = others_there.filter(|step| {
+        let after = world.after(&state, *step, &mut Vec::new());
+        can_reach(world, &after, others)
+    });
+    let instead = ways.next();
+    drop(ways);
+    Some((can, instead.map(|step| row(world, &state, step, &mut Vec::new()).0)))
+}
+
+fn can_reach(world: &mut World, from: &State, finals: &HashSet<u128>) -> bool {
+    let found = exhaustive::explore(world, from, &Limits { states: MOST_STATES, ..Limits::default() });
+    found.finals.iter().any(|(_, state)| finals.contains(&fingerprint(state)))
+}

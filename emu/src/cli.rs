@@ -13,7 +13,9 @@ mod colour;
 mod completions;
 mod disasm;
 mod explore;
+mod explored_guest;
 mod failure;
+mod fences;
 mod guest;
 mod list;
 mod litmus;
@@ -73,6 +75,7 @@ enum Verb {
     Check(check::Check),
     Disasm(disasm::Disasm),
     Explore(Box<explore::Explore>),
+    Fences(Box<fences::Fences>),
     Litmus(litmus::Litmus),
     Completions(completions::Completions),
 }
@@ -85,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Check(check) => check.perform(),
         Verb::Disasm(disasm) => disasm.perform(),
         Verb::Explore(explore) => explore.perform(),
+        Verb::Fences(fences) => fences.perform(),
         Verb::Litmus(litmus) => litmus.perform(),
         Verb::Completions(completions) => completions.perform(),
     };

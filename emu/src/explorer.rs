@@ -11,6 +11,7 @@
 
 mod boards;
 mod delta;
+pub mod doctor;
 mod exhaustive;
 pub mod explain;
 mod hang;
@@ -24,12 +25,14 @@ mod state;
 mod strategy;
 pub mod survey;
 mod switches;
+pub mod toggles;
 mod walk;
 
 pub use exhaustive::{Cut, Limits};
 pub use op::Beyond;
 pub use strategy::Strategy;
 
+use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::cpu_state::CpuState;
@@ -44,6 +47,8 @@ use local::Locals;
 use op::Op;
 use stage::Stage;
 use state::{At, Capacity, State, Step, World};
+use std::collections::BTreeSet;
+use toggles::Toggles;
 
 /// More entries than the buffer of any litmus test gets.
 const NO_BOUND: usize = usize::MAX;
@@ -61,6 +66,7 @@ pub struct Explored {
     found: Found,
     finals: Vec<Final>,
     model: MemoryModel,
+    toggles: Toggles,
 }
 
 /// The most states of a hang that are compared to tell whether anything changes in it.
@@ -76,6 +82,14 @@ pub struct Hang {
     pub changes: bool,
     /// How many states it has.
     pub states: usize,
+}
+
+/// A state with empty buffers, to be put into a machine that is where exploration began.
+struct Placed {
+    locals: Vec<Local>,
+    /// What differs: addresses, and 8 bytes each.
+    memory: Vec<(u64, u64)>,
+    board: Board,
 }
 
 /// What it means that nothing more is possible.
@@ -117,8 +131,14 @@ impl Explorer {
     }
 
     fn on(stage: Stage, capacity: Capacity) -> Explorer {
-        let world =
-            World { stage, locals: Locals::default(), boards: Boards::default(), model: MemoryModel::SC, capacity };
+        let world = World {
+            stage,
+            locals: Locals::default(),
+            boards: Boards::default(),
+            model: MemoryModel::SC,
+            capacity,
+            toggles: Toggles::default(),
+        };
         Explorer { world }
     }
 
@@ -157,11 +177,24 @@ impl Explorer {
 
     /// Explores from `start` on under `model`, as `strategy` says.
     pub fn explore_by(&mut self, strategy: Strategy, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
+        self.explore_with(strategy, &Toggles::default(), start, model, limits)
+    }
+
+    /// Likewise, with fences added and left out.
+    fn explore_with(
+        &mut self,
+        strategy: Strategy,
+        toggles: &Toggles,
+        start: &Start,
+        model: MemoryModel,
+        limits: &Limits,
+    ) -> Explored {
         self.world.model = model;
+        self.world.toggles.clone_from(toggles);
         let mut found = strategy.explore(&mut self.world, &start.0, limits);
         let finals = std::mem::take(&mut found.finals);
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
-        Explored { found, finals, model }
+        Explored { found, finals, model, toggles: toggles.clone() }
     }
 
     /// What kind of end that final state is.
@@ -192,6 +225,26 @@ impl Explorer {
         explored.finals[index].state.memory.read(self.world.stage.base(), address, bytes);
     }
 
+    /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
+    fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
+        self.world.stage.instruction_text(core, pc)
+    }
+
+    /// What that final state is recognised by.
+    fn name_of(&self, explored: &Explored, index: usize) -> u128 {
+        local::fingerprint(&explored.finals[index].state)
+    }
+
+    /// That final state, to be put into a machine.
+    fn place(&self, explored: &Explored, index: usize) -> Placed {
+        let state = &explored.finals[index].state;
+        Placed {
+            locals: state.cores.iter().map(|at| self.world.locals.local(at.local).clone()).collect(),
+            memory: state.memory.granules().to_vec(),
+            board: self.world.boards.board(state.board).clone(),
+        }
+    }
+
     /// The choices that lead from `start` to that final state.
     pub fn path(&mut self, start: &Start, explored: &Explored, index: usize) -> Vec<Choice> {
         self.way_to(start, explored, explored.finals[index].number).0
@@ -210,7 +263,7 @@ impl Explorer {
 
     /// The steps that lead from `start` to a state, those that stand for all others included.
     fn steps_of(&mut self, start: &Start, explored: &Explored, number: u32) -> Vec<Step> {
-        self.world.model = explored.model;
+        self.resume(explored);
         let stored = explored.found.steps_to(number);
         let Some(sharing) = &explored.found.sharing else { return stored };
         let mut steps = Vec::new();
@@ -222,6 +275,38 @@ impl Explorer {
             exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
         }
         steps
+    }
+
+    /// Again under the rules of that exploration.
+    fn resume(&mut self, explored: &Explored) {
+        self.world.model = explored.model;
+        self.world.toggles.clone_from(&explored.toggles);
+    }
+
+    /// The instructions at which cores went on with stores in their buffers, on the way to a state.
+    fn places_with_pending_stores(&mut self, start: &Start, explored: &Explored, number: u32) -> BTreeSet<u64> {
+        let steps = self.steps_of(start, explored, number);
+        let mut places = BTreeSet::new();
+        let mut state = start.0.clone();
+        for step in steps {
+            if let Step::Operate(core) = step {
+                let at = &state.cores[core.index()];
+                // A fence before what is nobody else's business is as good before what comes after it.
+                let is_private = |address, length| {
+                    explored.found.sharing.as_ref().is_some_and(|sharing| sharing.is_private(address, length))
+                };
+                let is_shared = match self.world.op(&state, core) {
+                    Op::Load(place) => !is_private(place.address, place.length),
+                    Op::Store(entry) => !is_private(entry.address, u64::from(entry.length)),
+                    _ => false,
+                };
+                if is_shared && !at.buffer.is_empty() {
+                    places.insert(self.world.locals.local(at.local).cpu.linear_pc());
+                }
+            }
+            state = self.world.after(&state, step, &mut Vec::new());
+        }
+        places
     }
 
     /// Where each core is in that final state, when it is not over.

@@ -3,27 +3,18 @@
 mod report;
 mod timeline;
 
+use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
-use super::machine_options::MachineOptions;
 use super::output_file::OutputFile;
 use super::{progress, stdout};
 use clap::Args;
 use fencepost::explorer::explain::Explanation;
-use fencepost::explorer::region::Region;
 use fencepost::explorer::survey::{Outcome, Reached, Survey, Surveyor};
 use fencepost::explorer::{Limits, Strategy};
-use fencepost::machine::{DEEPEST, Machine, Settings};
-use fencepost::programs::Variant;
 use fencepost::schedule::Schedule;
 use report::Report;
 use std::path::PathBuf;
-
-/// Steps until every core has come to its region.
-const LONGEST_BEFORE: u64 = 200_000_000;
-
-/// The word that asks a program of Fencepost's own for one round only.
-const ONCE: &str = "once";
 
 /// Explore every interleaving of a guest's marked region, and prove what can come out
 ///
@@ -33,28 +24,8 @@ const ONCE: &str = "once";
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = after_long_help())]
 pub(super) struct Explore {
-    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
-    #[arg(value_name = "NAME[/VARIANT]|FILE")]
-    target: String,
-
-    /// The guest's command line; write -- before words that begin with -
-    #[arg(value_name = "ARGS")]
-    words: Vec<String>,
-
-    /// The guest's command line as one text
-    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
-    args: Option<String>,
-
-    /// The file is raw 64-bit code, loaded and entered at 0x100000
-    #[arg(long)]
-    flat: bool,
-
     #[command(flatten)]
-    machine: MachineOptions,
-
-    /// Explore from the guest's first instruction on, marks or not
-    #[arg(long, help_heading = "Exploration")]
-    whole: bool,
+    guest: ExploredGuest,
 
     /// The most states to store
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
@@ -132,24 +103,8 @@ program's stanza does not list or one that must be reached and cannot,
 impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
-        let target = Target::find(&self.target, None, self.flat)?;
-        let settings = self.settings(&target)?;
-        let image = target.image()?;
-        let machine = Machine::new(&image, settings.clone())?;
-        let region = if self.whole {
-            Region::whole(machine)
-        } else {
-            match Region::find(machine, LONGEST_BEFORE) {
-                Ok(region) => region,
-                Err(error) => {
-                    return refuse(format!(
-                        "`{}` has no region to explore: {error}; mark it (programs/BOOT.md), or explore it --whole",
-                        self.target
-                    ));
-                }
-            }
-        };
-        let mut surveyor = Surveyor::new(image, settings.clone(), region)?;
+        let target = self.guest.target()?;
+        let mut surveyor = self.guest.surveyor(&target)?;
         let spinner = progress::spinner();
         let limits = Limits {
             states: self.max_states as usize,
@@ -157,7 +112,7 @@ impl Explore {
             ..Limits::default()
         };
         let surveys: Vec<Survey> = self
-            .machine
+            .guest
             .models()
             .into_iter()
             .map(|model| {
@@ -170,7 +125,7 @@ impl Explore {
         spinner.finish_and_clear();
         let files = self.save(&target, &surveys)?;
         let symbols = surveyor.image().symbols();
-        let report = Report::new(&self, &target, &settings, &surveys, &files, told, symbols);
+        let report = Report::new(&self, &target, surveyor.settings(), &surveys, &files, told, symbols);
         if self.json {
             stdout::print_json(&report)?;
         } else {
@@ -198,23 +153,6 @@ impl Explore {
         let (outcome, _) = survey.outcomes.iter().find(is_wanted)?;
         let (explanation, schedule) = surveyor.explain(survey, outcome)?;
         Some(Told { outcome: outcome.clone(), explanation, schedule })
-    }
-
-    /// The machine: as asked, buffers as deep as there are unless asked.
-    fn settings(&self, target: &Target) -> Result<Settings, Failure> {
-        let given = self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")));
-        let bench = target.bench(given)?;
-        let mut base = bench.current_settings().clone();
-        (base.depth, base.wc_depth) = (DEEPEST as usize, DEEPEST as usize);
-        if let Target::Program(..) = target
-            && !base.command_line.ends_with(ONCE)
-        {
-            base.command_line = format!("{} {ONCE}", base.command_line).trim_start().to_owned();
-        }
-        let Some(&model) = self.machine.models().first() else {
-            return refuse("there is no model to explore under; leave --model out");
-        };
-        self.machine.settings(&base, model)
     }
 
     /// Writes the schedules, and says where.
@@ -250,9 +188,4 @@ pub(super) struct Told {
     outcome: Outcome,
     explanation: Explanation,
     schedule: Schedule,
-}
-
-/// The variant that a guest with this command line is.
-fn variant(target: &Target, command_line: &str) -> Option<&'static Variant> {
-    target.variant(command_line.strip_suffix(ONCE).map_or(command_line, str::trim_end))
 }

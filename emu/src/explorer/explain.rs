@@ -113,7 +113,7 @@ impl Explorer {
     /// Tells a way from `start` to one of the final states `wanted`, with as few switches as there can be, and where it
     /// parts from the ways to the states `others`.
     pub fn explain(&mut self, start: &Start, explored: &Explored, wanted: &[usize], others: &[usize]) -> Explanation {
-        self.world.model = explored.model;
+        self.resume(explored);
         let name = |index: &usize| fingerprint(&explored.finals[*index].state);
         let wanted_names: HashSet<u128> = wanted.iter().map(name).collect();
         let other_names: HashSet<u128> = others.iter().map(name).collect();

@@ -49,6 +49,11 @@ impl Locals {
         &self.met[id.0 as usize].local
     }
 
+    /// All of them, with what they do next.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Local, Option<&Op>)> {
+        self.met.iter().map(|met| (&met.local, met.op.as_ref()))
+    }
+
     /// What it does next, if that has been tried.
     pub(super) fn op(&self, id: LocalId) -> Option<&Op> {
         self.met[id.0 as usize].op.as_ref()

@@ -5,12 +5,14 @@
 //! turns again, from the state in which exploration left them. So what a guest does to set up, to print and to draw needs no
 //! exploring, and a schedule for an outcome is the choices of all three parts in a row.
 
+use super::Placed;
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::decode::Mark;
 use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
 use crate::trace::{Event, Line};
+use fencepost_devices::PhysAddr;
 
 /// Steps of one turn: enough to get on, few enough that nobody waits long for a core that polls.
 const TURN: u64 = 4096;
@@ -139,6 +141,27 @@ impl Region {
         }
         let choices = [self.before.as_slice(), choices, &turns.choices].concat();
         Ending { choices, events, stop: machine.stop().copied() }
+    }
+
+    /// Goes on to the end from a state of the region's end; returns why it stopped.
+    pub(super) fn finish_from(&mut self, placed: &Placed, max_steps: u64) -> Option<Stop> {
+        let machine = &mut self.machine;
+        machine.restore(&self.start);
+        for (index, local) in placed.locals.iter().enumerate() {
+            machine.stage(CoreId(index as u8), local);
+        }
+        for &(address, bytes) in &placed.memory {
+            machine.staged_memory().write(PhysAddr(address), &bytes.to_le_bytes());
+        }
+        machine.staged_board().clone_from(&placed.board);
+        machine.set_details(false);
+        let cores = placed.locals.len();
+        let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
+        while machine.stop().is_none() && turns.steps <= max_steps {
+            turns.round(machine);
+            machine.take_events();
+        }
+        machine.stop().copied()
     }
 
     /// The machine, after [`Region::finish`] at the end of that run.

@@ -9,6 +9,7 @@ use super::delta::{Delta, overlay};
 use super::local::{Input, LocalId, Locals};
 use super::op::{Op, Place, Taken};
 use super::stage::{Around, Stage, Tried};
+use super::toggles::Toggles;
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::machine::Stop;
@@ -65,6 +66,8 @@ pub(super) struct World {
     pub(super) boards: Boards,
     pub(super) model: MemoryModel,
     pub(super) capacity: Capacity,
+    /// Fences that the program does not have, and fences of its own that are left out.
+    pub(super) toggles: Toggles,
 }
 
 impl World {
@@ -80,7 +83,17 @@ impl World {
     /// Whether `core` can perform its next operation in `state`.
     pub(super) fn can_operate(&mut self, state: &State, core: CoreId) -> bool {
         let (model, capacity) = (self.model, self.capacity);
-        let buffer = &state.cores[core.index()].buffer;
+        let at = &state.cores[core.index()];
+        let buffer = &at.buffer;
+        if !self.toggles.is_empty() && !buffer.is_empty() {
+            let pc = self.locals.local(at.local).cpu.linear_pc();
+            if self.toggles.full.contains(&pc) {
+                return false;
+            }
+            if self.toggles.without.contains(&pc) && *self.op(state, core) == Op::FullFence {
+                return true;
+            }
+        }
         match self.op(state, core) {
             Op::Nothing | Op::StoreFence => true,
             Op::Load(place) => buffer.load_waits_for(place.address, place.length, model).is_none(),
@@ -92,9 +105,13 @@ impl World {
 
     /// Whether a core waits for room in its buffer in `state`.
     pub(super) fn is_some_buffer_full(&mut self, state: &State) -> bool {
-        (0..state.cores.len()).map(|index| CoreId(index as u8)).any(|core| {
-            let is_store = matches!(self.op(state, core), Op::Store(_));
-            is_store && !self.can_operate(state, core)
+        let (model, capacity) = (self.model, self.capacity);
+        (0..state.cores.len()).map(|index| CoreId(index as u8)).any(|core| match self.op(state, core) {
+            Op::Store(entry) => {
+                model.buffers(entry.kind)
+                    && state.cores[core.index()].buffer.count(entry.kind) >= capacity.of(entry.kind)
+            }
+            _ => false,
         })
     }
 
@@ -148,8 +165,17 @@ impl World {
         };
         let model = self.model;
         let at = &mut state.cores[core.index()];
+        let mut is_left_out = false;
+        if !self.toggles.is_empty() {
+            let pc = self.locals.local(at.local).cpu.linear_pc();
+            is_left_out = self.toggles.without.contains(&pc);
+            if self.toggles.store.contains(&pc) {
+                at.buffer.fence();
+            }
+        }
         at.local = edge.to;
         match op {
+            Op::StoreFence if is_left_out => (),
             Op::Store(entry) if model.buffers(entry.kind) => at.buffer.push(entry),
             Op::Store(entry) => state.memory.write(self.stage.base(), entry.address, entry.bytes()),
             Op::StoreFence => at.buffer.fence(),

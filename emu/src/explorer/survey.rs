@@ -3,6 +3,7 @@
 use super::exhaustive::{Cut, Limits};
 use super::explain::Explanation;
 use super::region::{Ending, Region};
+use super::toggles::Toggles;
 use super::{End, Explored, Explorer, Start, Strategy};
 use crate::boot::BootError;
 use crate::choice::Choice;
@@ -12,7 +13,7 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 use crate::testbench::Output;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 /// Steps after which a guest that has left its region is given up.
@@ -25,6 +26,8 @@ pub struct Surveyor {
     region: Region,
     explorer: Explorer,
     start: Start,
+    /// Whether final states of the region lead to a violation.
+    endings: HashMap<u128, bool>,
 }
 
 /// Everything the guest can come to under a model.
@@ -109,7 +112,7 @@ impl Surveyor {
         machine.restore(region.machine());
         let mut explorer = Explorer::new(machine, &settings);
         let start = explorer.start_here(settings.cores);
-        Ok(Surveyor { image, settings, region, explorer, start })
+        Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new() })
     }
 
     /// Explores under `model`, as `strategy` says.
@@ -163,6 +166,28 @@ impl Surveyor {
         Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
     }
 
+    /// Explores under `model` with fences added and left out.
+    pub(super) fn explore_with(&mut self, toggles: &Toggles, model: MemoryModel, limits: &Limits) -> Explored {
+        self.explorer.explore_with(Strategy::Exhaustive, toggles, &self.start, model, limits)
+    }
+
+    /// Whether the guest exits with another code than 0, or faults, after that final state of its region.
+    ///
+    /// The state is put into the machine as it is: with a fence left out, the way there is none that the machine knows.
+    pub(super) fn is_bad_ending(&mut self, explored: &Explored, index: usize) -> bool {
+        if let Some(stop) = explored.finals()[index].stop() {
+            return is_bad(Some(stop));
+        }
+        let name = self.explorer.name_of(explored, index);
+        if let Some(&known) = self.endings.get(&name) {
+            return known;
+        }
+        let placed = self.explorer.place(explored, index);
+        let is_bad = is_bad(self.region.finish_from(&placed, LONGEST_ENDING));
+        self.endings.insert(name, is_bad);
+        is_bad
+    }
+
     /// Goes through `choices` of the region under `model` and on to the end.
     pub fn finish(&mut self, model: MemoryModel, choices: &[Choice]) -> Ending {
         self.region.finish(model, choices, LONGEST_ENDING, false)
@@ -182,6 +207,16 @@ impl Surveyor {
         assert_eq!(outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
         let schedule = self.schedule(survey.model, ending.choices);
         Some((explanation, schedule))
+    }
+
+    /// The instruction at linear address `pc`, in nasm's syntax.
+    pub fn instruction_text(&mut self, pc: u64) -> Option<String> {
+        self.explorer.instruction_text(CoreId(0), pc)
+    }
+
+    /// The machine's settings, apart from the model.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The image.
@@ -232,6 +267,15 @@ fn joined(choices: Vec<Choice>) -> Vec<Choice> {
         }
     }
     joined
+}
+
+/// Whether a run that stopped like this is a violation.
+fn is_bad(stop: Option<Stop>) -> bool {
+    match stop {
+        Some(Stop::Exited { code }) => code != 0,
+        Some(Stop::Faulted { .. }) => true,
+        Some(Stop::AllHalted) | None => false,
+    }
 }
 
 fn outcome_of(ending: &Ending) -> Outcome {

@@ -1,7 +1,8 @@
 //! What exploration has found, as a table and as JSON.
 
-use super::{Explore, Told, timeline, variant};
+use super::{Explore, Told, timeline};
 use crate::cli::colour::{self, Colour, paint};
+use crate::cli::explored_guest::variant;
 use crate::cli::guest::{Target, quoted};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, grouped};

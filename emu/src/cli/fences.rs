@@ -1,0 +1,149 @@
+//! `fencepost fences`: where fences make a guest right, and which of its own it does not need.
+
+use super::colour::{self, Colour, paint};
+use super::explored_guest::ExploredGuest;
+use super::failure::Failure;
+use super::guest::RULE;
+use super::table::grouped;
+use super::{progress, stdout};
+use clap::Args;
+use fencepost::explorer::Limits;
+use fencepost::explorer::doctor::{self, Findings, Patience, Place};
+use fencepost::explorer::survey::Surveyor;
+use fencepost::loader::Symbols;
+use serde::Serialize;
+use std::time::Instant;
+
+/// Find every minimal set of places where a fence makes a guest right, and the fences it has for nothing
+///
+/// Fences are put in and taken out in the emulator, the program stays as it is; each answer is verified by exploring every
+/// interleaving with it.
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = after_long_help())]
+pub(super) struct Fences {
+    #[command(flatten)]
+    guest: ExploredGuest,
+
+    /// The most fences in a set
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Patience::default().places as u64,
+          value_parser = clap::value_parser!(u64).range(1..=64))]
+    most: u64,
+
+    /// The most states of one exploration
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
+          value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+    max_states: u64,
+
+    /// Write one report as JSON
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+fn after_long_help() -> String {
+    format!(
+        "{RULE}\n\n\
+Examples:
+  fencepost fences dekker                     where the broken variant needs fences
+  fencepost fences dekker/mfence              which of its fences it needs
+  fencepost fences peterson --model tso,pso
+
+Exit codes: 0 the guest is right as it is, 1 it is not (fences that make it so are
+named, if there are any), 2 bad use or bad input, 3 a bound was reached first."
+    )
+}
+
+/// What was found under one model.
+#[derive(Serialize)]
+struct Row {
+    model: &'static str,
+    seconds: f64,
+    #[serde(flatten)]
+    findings: Findings,
+    /// Source lines of all addresses named.
+    places: std::collections::BTreeMap<u64, String>,
+}
+
+impl Fences {
+    /// Examines.
+    pub(super) fn perform(self) -> Result<u8, Failure> {
+        let target = self.guest.target()?;
+        let mut surveyor = self.guest.surveyor(&target)?;
+        let limits = Limits { states: self.max_states as usize, ..Limits::default() };
+        let patience = Patience { places: self.most as usize, ..Patience::default() };
+        let symbols = surveyor.image().symbols();
+        let spinner = progress::spinner();
+        let mut rows = Vec::new();
+        for model in self.guest.models() {
+            spinner.set_message(format!("trying fences under {model}"));
+            let began = Instant::now();
+            let findings = doctor::examine(&mut surveyor, model, &limits, &patience);
+            let named = findings.cures.iter().flatten().map(|place| place.pc);
+            let named = named.chain(findings.fences.iter().copied());
+            let places = named.map(|pc| (pc, describe(&mut surveyor, &symbols, pc))).collect();
+            rows.push(Row { model: model.name(), seconds: began.elapsed().as_secs_f64(), findings, places });
+        }
+        spinner.finish_and_clear();
+        if self.json {
+            stdout::print_json(&rows)?;
+        } else {
+            let coloured = colour::is_wanted(&std::io::stdout());
+            stdout::print(&rows.iter().map(|row| row.text(coloured)).collect::<Vec<_>>().join("\n"))?;
+        }
+        let is_wrong =
+            rows.iter().any(|row| !row.findings.holds && (row.findings.complete || !row.findings.cures.is_empty()));
+        let is_unknown = rows.iter().any(|row| !row.findings.complete);
+        Ok(if is_wrong {
+            1
+        } else if is_unknown {
+            3
+        } else {
+            0
+        })
+    }
+}
+
+/// Source line and instruction at `pc`.
+fn describe(surveyor: &mut Surveyor, symbols: &Symbols, pc: u64) -> String {
+    let place = match symbols.place(pc) {
+        Some((file, line)) => format!("{file}:{line}"),
+        None => symbols.locate(pc).function.map_or(format!("{pc:#x}"), |(name, offset)| format!("{name}+{offset:#x}")),
+    };
+    let instruction = surveyor.instruction_text(pc).unwrap_or_default();
+    format!("{place}  {instruction}")
+}
+
+impl Row {
+    fn text(&self, coloured: bool) -> String {
+        let Findings { holds, cures, redundant, fences, complete, incurable, explorations } = &self.findings;
+        let head = if *holds {
+            paint("right as it is", Colour::Good, coloured)
+        } else {
+            paint("not right", Colour::Bad, coloured)
+        };
+        let count = grouped(*explorations as u64);
+        let mut text = format!("{}: {head} ({count} explorations, {:.2} s)\n", self.model, self.seconds);
+        if *incurable {
+            text += "  No fence cures it: it goes wrong without any store being late.\n";
+        }
+        for (index, cure) in cures.iter().enumerate() {
+            let plural = if cure.len() == 1 { "a fence" } else { "fences" };
+            text += &format!("  {}. {plural} before\n", index + 1);
+            for Place { pc, store_fence } in cure {
+                let kind = if *store_fence { "sfence" } else { "mfence, or a LOCK" };
+                text += &format!("       {}   ({kind})\n", self.places[pc]);
+            }
+        }
+        for fence in fences {
+            let verdict = match (holds, redundant.contains(fence)) {
+                (false, _) => continue,
+                (true, true) => paint("not needed", Colour::Bad, coloured),
+                (true, false) => "needed".into(),
+            };
+            text += &format!("  {verdict}: {}\n", self.places[fence]);
+        }
+        if !complete {
+            text += "  There may be others: a bound was reached.\n";
+        }
+        text
+    }
+}

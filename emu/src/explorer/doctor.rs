@@ -1,0 +1,209 @@
+//! The fence doctor: where fences make a program right, and which of its fences it does not need.
+//!
+//! A place for a fence is an instruction, before which the core's buffer must be empty. The sets of places that suffice are
+//! found as minimal hitting sets (Reiter, Artificial Intelligence 32, 1987): each violation that is possible with the fences
+//! chosen so far is a way along which some core went on with stores in its buffer, and any set that prevents it has a place
+//! among the instructions where it did. Every set is verified by exploring the whole program with it.
+
+use super::op::Op;
+use super::survey::Surveyor;
+use super::toggles::Toggles;
+use super::{End, Limits};
+use crate::memory_model::MemoryModel;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashSet};
+
+/// What the doctor found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Findings {
+    /// Whether the program is right as it is.
+    pub holds: bool,
+    /// Each minimal set of places, smallest first; with the program as it is, none is needed.
+    pub cures: Vec<Vec<Place>>,
+    /// Fences in the program without which it is right as well, each alone.
+    pub redundant: Vec<u64>,
+    /// Fences in the program that are executed.
+    pub fences: Vec<u64>,
+    /// Whether there is no other minimal set.
+    pub complete: bool,
+    /// A violation that no fence prevents.
+    pub incurable: bool,
+    /// How many explorations it took.
+    pub explorations: usize,
+}
+
+/// A place for a fence.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+pub struct Place {
+    /// Linear address of the instruction before which the fence stands.
+    pub pc: u64,
+    /// SFENCE suffices.
+    pub store_fence: bool,
+}
+
+/// How far the doctor looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// The most fences in a set.
+    pub places: usize,
+    /// The most explorations.
+    pub explorations: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { places: 6, explorations: 20_000 }
+    }
+}
+
+/// What exploring with some fences showed.
+enum Verdict {
+    Holds,
+    /// Not so, along a way on which cores went on at these instructions with stores in their buffers.
+    Violated(BTreeSet<u64>),
+    /// A bound was reached.
+    Unknown,
+}
+
+/// Finds the minimal sets of fences with which the guest is right under `model`, and the fences it has for nothing.
+pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, patience: &Patience) -> Findings {
+    let mut findings = Findings { complete: true, ..Findings::default() };
+    let mut doctor = Doctor { surveyor, model, limits, explorations: 0 };
+    match doctor.verdict(&Toggles::default()) {
+        Verdict::Holds => findings.holds = true,
+        Verdict::Violated(places) => doctor.cure(places, patience, &mut findings),
+        Verdict::Unknown => findings.complete = false,
+    }
+    findings.fences = doctor.surveyor.fences();
+    if findings.holds {
+        for &fence in &findings.fences {
+            let toggles = Toggles { without: BTreeSet::from([fence]), ..Toggles::default() };
+            if matches!(doctor.verdict(&toggles), Verdict::Holds) {
+                findings.redundant.push(fence);
+            }
+        }
+    }
+    findings.explorations = doctor.explorations;
+    findings
+}
+
+struct Doctor<'a> {
+    surveyor: &'a mut Surveyor,
+    model: MemoryModel,
+    limits: &'a Limits,
+    explorations: usize,
+}
+
+impl Doctor<'_> {
+    /// All minimal sets, by growing sets along violations, smallest first.
+    fn cure(&mut self, first: BTreeSet<u64>, patience: &Patience, findings: &mut Findings) {
+        let mut generation = vec![(BTreeSet::new(), first)];
+        let mut cures: Vec<BTreeSet<u64>> = Vec::new();
+        let mut tried: HashSet<BTreeSet<u64>> = HashSet::new();
+        for _ in 0..patience.places {
+            let mut next = Vec::new();
+            for (chosen, places) in generation {
+                // A way on which nobody goes on with pending stores is one of sequential consistency.
+                findings.incurable |= places.is_empty();
+                for place in places.difference(&chosen) {
+                    let mut set: BTreeSet<u64> = chosen.clone();
+                    set.insert(*place);
+                    if cures.iter().any(|cure| cure.is_subset(&set)) || !tried.insert(set.clone()) {
+                        continue;
+                    }
+                    if self.explorations >= patience.explorations {
+                        findings.complete = false;
+                        break;
+                    }
+                    match self.verdict(&Toggles { full: set.clone(), ..Toggles::default() }) {
+                        Verdict::Holds => cures.push(set),
+                        Verdict::Violated(places) => next.push((set, places)),
+                        Verdict::Unknown => findings.complete = false,
+                    }
+                }
+            }
+            generation = next;
+        }
+        findings.complete &= generation.is_empty() || findings.incurable;
+        // A set may turn out to contain one that was found later in its generation.
+        let minimal: Vec<_> =
+            cures.iter().filter(|set| !cures.iter().any(|other| other != *set && other.is_subset(set))).collect();
+        findings.cures = minimal.into_iter().map(|set| self.weaken(set)).collect();
+    }
+
+    /// The same places, with an SFENCE wherever that suffices.
+    fn weaken(&mut self, set: &BTreeSet<u64>) -> Vec<Place> {
+        let mut toggles = Toggles { full: set.clone(), ..Toggles::default() };
+        for &place in set {
+            let mut weaker = toggles.clone();
+            weaker.full.remove(&place);
+            weaker.store.insert(place);
+            if matches!(self.verdict(&weaker), Verdict::Holds) {
+                toggles = weaker;
+            }
+        }
+        set.iter().map(|&pc| Place { pc, store_fence: toggles.store.contains(&pc) }).collect()
+    }
+
+    fn verdict(&mut self, toggles: &Toggles) -> Verdict {
+        self.explorations += 1;
+        let explored = self.surveyor.explore_with(toggles, self.model, self.limits);
+        for index in 0..explored.finals().len() {
+            if self.surveyor.ends_badly(&explored, index) {
+                return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index));
+            }
+        }
+        if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&explored) {
+            return Verdict::Violated(places);
+        }
+        if explored.is_complete() { Verdict::Holds } else { Verdict::Unknown }
+    }
+}
+
+impl Surveyor {
+    /// The addresses of all fences that were executed in explorations so far.
+    fn fences(&mut self) -> Vec<u64> {
+        let (explorer, _) = self.explorer();
+        let mut fences: Vec<u64> = explorer
+            .world
+            .locals
+            .all()
+            .filter(|(_, op)| matches!(op, Some(Op::FullFence | Op::StoreFence)))
+            .map(|(local, _)| local.cpu.linear_pc())
+            .collect();
+        fences.sort_unstable();
+        fences.dedup();
+        fences
+    }
+
+    /// Whether that final state leads to a violation.
+    fn ends_badly(&mut self, explored: &super::Explored, index: usize) -> bool {
+        let (explorer, _) = self.explorer();
+        match explorer.end_of(explored, index) {
+            End::Diverges => true,
+            End::Cut => false,
+            End::Over => self.is_bad_ending(explored, index),
+        }
+    }
+
+    /// Where cores went on with stores in their buffers, on the way to a final state.
+    fn places_on_the_way_to(&mut self, explored: &super::Explored, index: usize) -> BTreeSet<u64> {
+        let number = explored.finals()[index].number;
+        self.places(explored, number)
+    }
+
+    fn places_on_the_way_to_a_hang(&mut self, explored: &super::Explored) -> Option<BTreeSet<u64>> {
+        if !explored.is_complete() {
+            return None;
+        }
+        let finals: Vec<u32> = explored.finals().iter().map(|it| it.number).collect();
+        let traps = super::hang::traps(&explored.found, &finals);
+        let first = *traps.first()?.first()?;
+        Some(self.places(explored, first))
+    }
+
+    fn places(&mut self, explored: &super::Explored, number: u32) -> BTreeSet<u64> {
+        let (explorer, start) = self.explorer();
+        explorer.places_with_pending_stores(start, explored, number)
+    }
+}

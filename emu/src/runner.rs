@@ -223,7 +223,8 @@ impl Runner {
                 }
             }
         }
-        Ok(Ended::ScheduleEnd)
+        // A run that its bound has cut ends at the bound, not with what was recorded of it.
+        Ok(if self.steps < max_steps { Ended::ScheduleEnd } else { Ended::StepLimit })
     }
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
@@ -238,6 +239,7 @@ impl Runner {
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
         let body = length - tail;
+        let before = self.steps;
         let mut spins = false;
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
@@ -245,7 +247,8 @@ impl Runner {
         if tail > 0 && !spins {
             self.slice(core, tail, false, gives_way, watch)?;
         }
-        if self.policy.one_in(4) {
+        // The access may be an instruction's last, and so a step: none is made beyond the budget.
+        if self.policy.one_in(4) && self.steps - before < budget {
             self.try_apply(Choice::Access { core });
         }
         self.drain_after(core);
@@ -386,6 +389,9 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
 
 /// As much of `choice` as `budget` steps allow; `None` when they allow nothing of it.
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
-    let steps = steps_of(choice);
-    (steps == 0 || budget > 0).then(|| with_steps(choice, steps.min(budget)))
+    let may_step = match choice {
+        Choice::Run { .. } | Choice::Access { .. } => true,
+        Choice::Drain { .. } | Choice::Arrive => false,
+    };
+    (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))
 }

@@ -184,7 +184,8 @@ impl Runner {
     /// Ends like [`Runner::run`], or with the schedule. A run of steps that crosses `max_steps` is cut.
     ///
     /// # Errors
-    /// A choice is not possible, or a core cannot take the steps it took when the schedule was recorded.
+    /// A choice is not possible, a core cannot take the steps it took when the schedule was recorded, or choices are left
+    /// when the machine has stopped.
     pub fn replay(
         &mut self,
         schedule: &Schedule,
@@ -211,7 +212,7 @@ impl Runner {
                     return Ok(Ended::Interrupted);
                 }
                 if self.machine.stop().is_some() {
-                    return Ok(Ended::Stopped);
+                    return nothing_follows(schedule, position).map(|()| Ended::Stopped);
                 }
                 if taken < steps_of(part) && !self.machine.is_broken() {
                     return Err(diverged(format!("`{}` took only {taken} steps", crate::schedule::text_of(choice))));
@@ -369,6 +370,15 @@ impl Runner {
     fn core(&self, core: CoreId) -> &crate::core::Core {
         &self.machine.outer_state().cores[core.index()]
     }
+}
+
+/// Refuses choices after that at `position`, with which the machine has stopped: nothing is ever recorded there.
+fn nothing_follows(schedule: &Schedule, position: usize) -> Result<(), Diverged> {
+    let position = position + 1;
+    schedule.choices.get(position).map_or(Ok(()), |&choice| {
+        let choice = crate::schedule::text_of(choice);
+        Err(Diverged { position, problem: format!("`{choice}` comes after the machine has stopped") })
+    })
 }
 
 /// The steps that `choice` asks for; 0 when it does not ask for steps.

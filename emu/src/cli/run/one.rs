@@ -2,7 +2,7 @@
 
 use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
-use crate::cli::guest::{Target, quoted};
+use crate::cli::guest::{Target, quoted, quoted_path};
 use crate::cli::output_file::{OutputFile, OutputStream};
 use crate::cli::run::Run;
 use crate::cli::run::replayed::Replayed;
@@ -188,7 +188,7 @@ fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Rep
 }
 
 fn replay_file(target: &Target, settings: &Settings, file: &Path) -> String {
-    format!("fencepost run {} --schedule {}", name(target, settings), quoted(&file.display().to_string()))
+    format!("fencepost run {} --schedule {}", name(target, settings), quoted_path(file))
 }
 
 fn name(target: &Target, settings: &Settings) -> String {

@@ -91,6 +91,8 @@ const CASES: &[(&str, &[&str])] = &[
     // Schedules.
     ("run good.elf --schedule none.txt", &["none.txt", "No such file"]),
     ("run good.elf --schedule folder", &["folder", "directory"]),
+    #[cfg(unix)]
+    ("run good.elf --schedule /dev/zero", &["/dev/zero", "not a regular file"]),
     ("run good.elf --schedule text.txt", &["text.txt", "line 1, column 1", "fencepost-schedule"]),
     ("run good.elf --schedule noise.txt", &["noise.txt", "not text"]),
     ("run good.elf --schedule fencepost-schedule", &["--schedule", "version"]),

@@ -129,6 +129,8 @@ Examples:
 As a cargo runner, in .cargo/config.toml of your crate:
   [target.x86_64-unknown-none]
   runner = \"fencepost run\"
+  An executable must be static and not position-independent: README's
+  \"Your own guest\" has the rustflags for that.
   Then `cargo run -- WORDS` gives WORDS to the guest, but options among them to
   Fencepost, as in `cargo run -- --seed 3`. Words for the guest that begin
   with - follow a second --.

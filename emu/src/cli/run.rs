@@ -93,6 +93,9 @@ pub(super) struct Run {
     screenshot: Option<PathBuf>,
 
     /// Write every event, loads and stores included, as a line of JSON; - for standard output
+    ///
+    /// The file appears when the run is over. A run that is killed (Ctrl-C too) leaves what it has written beside it,
+    /// in a file called .fencepost- and some letters.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     trace: Option<PathBuf>,
 

@@ -144,7 +144,11 @@ impl Image {
 
     /// Names and source lines, as far as the image has them. Reading them takes milliseconds: keep the result.
     pub fn symbols(&self) -> Symbols {
-        Symbols::read(&self.file)
+        match self.format {
+            Format::Elf64 | Format::Elf32 => Symbols::read(&self.file),
+            // Raw bytes may happen to be an ELF file, whose addresses are not those at which the bytes are loaded.
+            Format::Flat => Symbols::none(),
+        }
     }
 }
 

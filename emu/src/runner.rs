@@ -184,7 +184,8 @@ impl Runner {
     /// Ends like [`Runner::run`], or with the schedule. A run of steps that crosses `max_steps` is cut.
     ///
     /// # Errors
-    /// A choice is not possible, or a core cannot take the steps it took when the schedule was recorded.
+    /// A choice is not possible, a core cannot take the steps it took when the schedule was recorded, or choices are left
+    /// when the machine has stopped.
     pub fn replay(
         &mut self,
         schedule: &Schedule,
@@ -211,7 +212,7 @@ impl Runner {
                     return Ok(Ended::Interrupted);
                 }
                 if self.machine.stop().is_some() {
-                    return Ok(Ended::Stopped);
+                    return nothing_follows(schedule, position).map(|()| Ended::Stopped);
                 }
                 if taken < steps_of(part) && !self.machine.is_broken() {
                     return Err(diverged(format!("`{}` took only {taken} steps", crate::schedule::text_of(choice))));
@@ -223,7 +224,8 @@ impl Runner {
                 }
             }
         }
-        Ok(Ended::ScheduleEnd)
+        // A run that its bound has cut ends at the bound, not with what was recorded of it.
+        Ok(if self.steps < max_steps { Ended::ScheduleEnd } else { Ended::StepLimit })
     }
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
@@ -238,6 +240,7 @@ impl Runner {
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
         let body = length - tail;
+        let before = self.steps;
         let mut spins = false;
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
@@ -245,7 +248,8 @@ impl Runner {
         if tail > 0 && !spins {
             self.slice(core, tail, false, gives_way, watch)?;
         }
-        if self.policy.one_in(4) {
+        // The access may be an instruction's last, and so a step: none is made beyond the budget.
+        if self.policy.one_in(4) && self.steps - before < budget {
             self.try_apply(Choice::Access { core });
         }
         self.drain_after(core);
@@ -368,6 +372,15 @@ impl Runner {
     }
 }
 
+/// Refuses choices after that at `position`, with which the machine has stopped: nothing is ever recorded there.
+fn nothing_follows(schedule: &Schedule, position: usize) -> Result<(), Diverged> {
+    let position = position + 1;
+    schedule.choices.get(position).map_or(Ok(()), |&choice| {
+        let choice = crate::schedule::text_of(choice);
+        Err(Diverged { position, problem: format!("`{choice}` comes after the machine has stopped") })
+    })
+}
+
 /// The steps that `choice` asks for; 0 when it does not ask for steps.
 fn steps_of(choice: Choice) -> u64 {
     match choice {
@@ -386,6 +399,9 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
 
 /// As much of `choice` as `budget` steps allow; `None` when they allow nothing of it.
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
-    let steps = steps_of(choice);
-    (steps == 0 || budget > 0).then(|| with_steps(choice, steps.min(budget)))
+    let may_step = match choice {
+        Choice::Run { .. } | Choice::Access { .. } => true,
+        Choice::Drain { .. } | Choice::Arrive => false,
+    };
+    (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))
 }

@@ -1,6 +1,6 @@
 //! Loading and starting images that no program of ours is: 32-bit ELF, segments with rights, several segments a page.
 
-use fencepost::loader::{Format, Image};
+use fencepost::loader::{Format, Image, Location};
 use fencepost::machine::{Machine, Settings, Stop};
 use fencepost::testbench::Testbench;
 use fencepost::trace::Fault;
@@ -88,4 +88,14 @@ fn plain_memory_cannot_be_executed_in_long_mode() {
         panic!("the jump faults, it does not end with {:?}", run.stop());
     };
     assert_eq!((pc, vector), (0x30_0000, 14));
+}
+
+#[test]
+fn a_flat_image_has_no_symbols_even_if_its_bytes_are_an_elf_file() {
+    let program = fencepost::programs::find("hello").expect("it is built in");
+    let elf = Image::from_elf("hello", program.image.to_vec()).expect("it is an executable");
+    assert!(!elf.symbols().all().is_empty());
+    let flat = Image::from_flat("hello", program.image.to_vec());
+    assert!(flat.symbols().all().is_empty());
+    assert_eq!(flat.symbols().locate(elf.entry()), Location::default());
 }

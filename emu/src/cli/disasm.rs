@@ -64,6 +64,7 @@ The word before an instruction says what it is to the memory model:
   port          IN or OUT: the store buffer drains first
   serial        serialising: the store buffer drains first
   int           a software interrupt: the store buffer drains first
+  #UD           this processor does not have it: an invalid opcode
   time, random, pause, halt, syscall
 
 Examples:
@@ -324,6 +325,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::ModeChange => "mode",
         Class::SoftwareInterrupt => "int",
         Class::SystemCall => "syscall",
+        Class::Absent => "#UD",
     }
 }
 
@@ -347,7 +349,8 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::Pause
         | Class::Mark
         | Class::ModeChange
-        | Class::SystemCall => false,
+        | Class::SystemCall
+        | Class::Absent => false,
     }
 }
 

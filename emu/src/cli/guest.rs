@@ -99,8 +99,8 @@ impl Target {
                 Some(variant) => format!("{}/{}", program.name, variant.name),
                 None => args(program.name.to_owned()),
             },
-            Target::Elf(path) => args(quoted(&path.display().to_string())),
-            Target::Flat(path) => args(format!("{} --flat", quoted(&path.display().to_string()))),
+            Target::Elf(path) => args(quoted_path(path)),
+            Target::Flat(path) => args(format!("{} --flat", quoted_path(path))),
         }
     }
 
@@ -169,6 +169,13 @@ pub(super) fn quoted(text: &str) -> String {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// `path` as a shell takes it for one word, and a command line for no option.
+pub(super) fn quoted_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_like_an_option = text.starts_with('-');
+    quoted(&if is_like_an_option { format!("./{text}") } else { text })
 }
 
 #[cfg(test)]

@@ -140,14 +140,14 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         match self {
             Sink::Direct(file) => file.write(bytes),
-            Sink::Renamed(file) => file.write(bytes),
+            Sink::Renamed(file) => file.as_file_mut().write(bytes),
         }
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         match self {
             Sink::Direct(file) => file.flush(),
-            Sink::Renamed(file) => file.flush(),
+            Sink::Renamed(file) => file.as_file_mut().flush(),
         }
     }
 }
@@ -165,12 +165,9 @@ fn place_of(path: &Path) -> std::io::Result<PathBuf> {
 /// A new file in the directory of `place`.
 fn beside(place: &Path, permissions: &Option<Permissions>) -> std::io::Result<NamedTempFile> {
     let directory = place.parent().unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".fencepost-");
-    // What any program's new file has; the user's umask takes away from it. (Temporary files are private otherwise.)
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(directory)?;
+    // Made and written as any program's new file: with the rights that the user's umask leaves, and with the system's own
+    // errors. The library's name the file that nobody has asked for.
+    let file = tempfile::Builder::new().prefix(".fencepost-").make_in(directory, |path| File::create_new(path))?;
     if let Some(permissions) = permissions {
         file.as_file().set_permissions(permissions.clone())?;
     }

@@ -93,6 +93,9 @@ pub(super) struct Run {
     screenshot: Option<PathBuf>,
 
     /// Write every event, loads and stores included, as a line of JSON; - for standard output
+    ///
+    /// The file appears when the run is over. A run that is killed (Ctrl-C too) leaves what it has written beside it,
+    /// in a file called .fencepost- and some letters.
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     trace: Option<PathBuf>,
 
@@ -129,6 +132,8 @@ Examples:
 As a cargo runner, in .cargo/config.toml of your crate:
   [target.x86_64-unknown-none]
   runner = \"fencepost run\"
+  An executable must be static and not position-independent: README's
+  \"Your own guest\" has the rustflags for that.
   Then `cargo run -- WORDS` gives WORDS to the guest, but options among them to
   Fencepost, as in `cargo run -- --seed 3`. Words for the guest that begin
   with - follow a second --.

@@ -3,7 +3,7 @@
 //! A class says what happens to the store buffer and who executes the instruction (DESIGN rules; SDM 3A 9.2 and 9.3).
 //! The table is tested as a table of bytes in `tests/`.
 
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register};
 
 /// What an instruction is to the memory model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -44,6 +44,8 @@ pub enum Class {
     SoftwareInterrupt,
     /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain. The machine does not have them yet and says so.
     SystemCall,
+    /// This processor does not have it: AVX and relatives. An invalid opcode.
+    Absent,
 }
 
 impl Class {
@@ -67,14 +69,21 @@ impl Class {
             | Class::Pause
             | Class::Mark
             | Class::ModeChange
-            | Class::SystemCall => false,
+            | Class::SystemCall
+            | Class::Absent => false,
         }
     }
 
     /// Whether the machine executes the instruction itself, between two runs of the engine.
     pub fn is_emulated(self) -> bool {
         match self {
-            Class::PortIo | Class::CpuId | Class::TimeStamp | Class::Random | Class::Halt | Class::SystemCall => true,
+            Class::PortIo
+            | Class::CpuId
+            | Class::TimeStamp
+            | Class::Random
+            | Class::Halt
+            | Class::SystemCall
+            | Class::Absent => true,
             Class::Plain
             | Class::Locked
             | Class::FullFence
@@ -110,7 +119,8 @@ impl Class {
             | Class::Mark
             | Class::SoftwareInterrupt
             | Class::ModeChange
-            | Class::SystemCall => false,
+            | Class::SystemCall
+            | Class::Absent => false,
         }
     }
 }
@@ -119,13 +129,20 @@ impl Class {
 ///
 /// `None` when the bytes are not an instruction, or not all of one.
 pub fn decode(bytes: &[u8], address: u64, bits: u32) -> Option<Instruction> {
-    let instruction = Decoder::with_ip(bits, bytes, address, DecoderOptions::NONE).decode();
-    (!instruction.is_invalid()).then_some(instruction)
+    let decode = |options| {
+        let instruction = Decoder::with_ip(bits, bytes, address, options).decode();
+        (!instruction.is_invalid()).then_some(instruction)
+    };
+    // The engine executes even malformed AVX instructions, so they have to be known for what they are.
+    decode(DecoderOptions::NONE).or_else(|| decode(DecoderOptions::NO_INVALID_CHECK).filter(is_absent))
 }
 
 /// The class of `instruction`.
 pub fn classify(instruction: &Instruction) -> Class {
     use Mnemonic::*;
+    if is_absent(instruction) {
+        return Class::Absent;
+    }
     match instruction.mnemonic() {
         Mfence => Class::FullFence,
         Sfence => Class::StoreFence,
@@ -174,6 +191,18 @@ pub fn mark_of(instruction: &Instruction) -> Option<Mark> {
         Register::BX => Some(Mark::Begin),
         Register::CX => Some(Mark::End),
         _ => None,
+    }
+}
+
+/// Encoded as vector instructions are, without being one of those on general registers that CPUID announces.
+fn is_absent(instruction: &Instruction) -> bool {
+    let code = instruction.code();
+    let is_announced = |feature| matches!(feature, &CpuidFeature::BMI1 | &CpuidFeature::BMI2);
+    match code.encoding() {
+        EncodingKind::Legacy => false,
+        EncodingKind::VEX => !code.cpuid_features().iter().all(is_announced),
+        // EVEX, XOP, 3DNow, and whatever a later version of the decoder tells apart.
+        _ => true,
     }
 }
 

@@ -13,6 +13,9 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 const CARRY: u64 = 1;
 const RDRAND_CLEARS: u64 = 1 << 11 | 1 << 7 | 1 << 6 | 1 << 4 | 1 << 2;
 
+/// The vector of invalid opcodes.
+const INVALID_OPCODE: u32 = 6;
+
 /// The core whose next instruction is to be executed here; its registers are seated in its precise engine.
 pub(crate) struct Emulation<'a> {
     pub(crate) id: CoreId,
@@ -35,6 +38,7 @@ impl Emulation<'_> {
             Class::SystemCall => {
                 return Err(Fault::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
             }
+            Class::Absent => return Err(Fault::Exception { vector: INVALID_OPCODE, error_code: 0, address: 0 }),
             _ => unreachable!("{class:?} is executed by the engine"),
         }
         Ok(())

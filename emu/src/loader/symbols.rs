@@ -51,9 +51,14 @@ pub struct Symbols {
 }
 
 impl Symbols {
+    /// No symbols and no lines.
+    pub(super) fn none() -> Symbols {
+        Symbols { symbols: Vec::new(), lines: None }
+    }
+
     /// Reads symbol table and line tables; what is missing or malformed is simply not known.
     pub(super) fn read(file: &[u8]) -> Symbols {
-        let Ok(object) = object::File::parse(file) else { return Symbols { symbols: Vec::new(), lines: None } };
+        let Ok(object) = object::File::parse(file) else { return Symbols::none() };
         let named = object.symbols().filter(|symbol| {
             matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown)
         });

@@ -17,8 +17,10 @@ fn folder() -> Folder {
     recorded.run("run good.elf --record good.txt").exits_with(42);
     let of_good = recorded.read("good.txt");
     let impossible = String::from_utf8_lossy(&of_good).replace(": ", ": 9*5 ");
+    let too_long = [&of_good, &b" p 0*7"[..]].concat();
     let folder = Folder::new()
         .with("good.elf", &good)
+        .with("too-long.txt", &too_long)
         .with("good.txt", &of_good)
         .with("impossible.txt", impossible.as_bytes())
         .with("cut.elf", &good[..100])
@@ -89,12 +91,15 @@ const CASES: &[(&str, &[&str])] = &[
     // Schedules.
     ("run good.elf --schedule none.txt", &["none.txt", "No such file"]),
     ("run good.elf --schedule folder", &["folder", "directory"]),
+    #[cfg(unix)]
+    ("run good.elf --schedule /dev/zero", &["/dev/zero", "not a regular file"]),
     ("run good.elf --schedule text.txt", &["text.txt", "line 1, column 1", "fencepost-schedule"]),
     ("run good.elf --schedule noise.txt", &["noise.txt", "not text"]),
     ("run good.elf --schedule fencepost-schedule", &["--schedule", "version"]),
     ("run good.elf --schedule other.txt", &["another image", "0000000000000001"]),
     ("run good.elf --schedule many-cores.txt", &["many-cores.txt", "65"]),
     ("run good.elf --schedule impossible.txt", &["choice 1", "9*5"]),
+    ("run good.elf --schedule too-long.txt", &["`p`", "after the machine has stopped"]),
     ("run hello --schedule good.txt", &["another image"]),
     ("run good.elf --schedule good.txt --cores 3", &["--cores 3", "2"]),
     ("run good.elf --schedule good.txt --model sc", &["--model sc", "tso"]),

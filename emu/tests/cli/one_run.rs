@@ -99,6 +99,20 @@ fn a_run_can_stop_at_a_point() {
 }
 
 #[test]
+fn a_bound_on_steps_is_exact() {
+    let folder = Folder::new().with("guest.elf", &Elf::default().file(LOOP));
+    for steps in 1..=30 {
+        for seed in 0..4 {
+            let run = |limit| folder.run(&format!("run guest.elf {limit}{steps} --seed {seed} --json")).json();
+            assert_eq!(
+                (run("--until steps:")["steps"].clone(), run("--max-steps ")["steps"].clone()),
+                (steps.into(), steps.into())
+            );
+        }
+    }
+}
+
+#[test]
 fn output_comes_while_the_guest_runs_and_may_lose_its_reader() {
     let folder = Folder::new().with("guest.elf", &Elf::default().file(FLOOD));
     let mut command = folder.command(&["run", "guest.elf", "--max-steps", "18446744073709551615"]);

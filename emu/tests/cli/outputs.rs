@@ -60,6 +60,23 @@ fn a_link_to_a_file_stays_a_link() {
     assert!(std::fs::symlink_metadata(folder.path().join("link")).expect("it is there").is_symlink());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_new_file_has_the_rights_of_any_new_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new().with("ordinary", b"");
+    folder.run("run hello --record new").exits_with(0);
+    let rights = |name: &str| std::fs::metadata(folder.path().join(name)).expect("it is there").permissions().mode();
+    assert_eq!(rights("new"), rights("ordinary"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_cannot_be_made_is_called_by_its_own_name() {
+    let said = Folder::new().run("run hello --record /proc/new").exits_with(2);
+    assert!(said.stderr.contains("`/proc/new`") && !said.stderr.contains(".fencepost-"), "{said:?}");
+}
+
 #[test]
 fn the_screen_is_shown_in_characters_when_nobody_sees_colours() {
     let folder = Folder::new();

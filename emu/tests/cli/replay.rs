@@ -65,16 +65,26 @@ fn a_run_that_was_cut_replays_to_where_it_was_cut() {
 
 #[test]
 fn the_replay_line_gives_the_same_run() {
-    let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+    let looping = Elf::default().file(LOOP);
+    let folder = Folder::new().with("loop.elf", &looping).with("-dash.elf", &looping).with("-dash", LOOP);
     for arguments in [
         "run hello --seed 3 --cores 4 --model sc",
         "run loop.elf --max-steps 3000 --slice 5 --depth 2 --wc-depth 1 --ram 4M --cores 1 some words",
         "run torn-frame --until frame:2",
+        "run torn-frame --until frame:2 --record run.txt",
+        "run torn-frame --until steps:5 --record run.txt",
+        "run hello --until serial:nothing-of-the-kind --record run.txt",
+        "run loop.elf --max-steps 7 --record run.txt",
+        "run --max-steps 7 --json -- -dash.elf",
+        "run --max-steps 7 --flat --record=-run.txt --json -- -dash",
     ] {
-        let first = folder.run(&format!("{arguments} --json")).json();
+        let json = if arguments.contains("--json") { "" } else { "--json" };
+        let said = folder.run(&format!("{arguments} {json}"));
+        let (code, first) = (said.code, said.json());
         let line = first["replay"].as_str().expect("there is a line").replace("'some words'", "some@words");
         let words: Vec<_> = line.split_whitespace().skip(1).chain(["--json"]).map(|it| it.replace('@', " ")).collect();
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        assert_eq!(folder.run_words(&words).json()["trace_hash"], first["trace_hash"], "{line}");
+        let again = folder.run_words(&words).exits_with(code).json();
+        assert_eq!((&again["trace_hash"], &again["ended"]), (&first["trace_hash"], &first["ended"]), "{line}");
     }
 }

@@ -8,6 +8,7 @@ use fencepost::trace::{Event, Fault};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
+const INVALID_OPCODE: Fault = Fault::Exception { vector: 6, error_code: 0, address: 0 };
 const READ_MISSING: u32 = 0;
 const WRITE_MISSING: u32 = 2;
 const WRITE_PROTECTED: u32 = 3;
@@ -288,4 +289,33 @@ fn the_other_cores_buffers_drain_when_one_core_faults() {
     t.step(1);
     t.step(0);
     assert_eq!((t.memory(X), t.pending(1)), (1, vec![]));
+}
+
+#[test]
+fn a_vector_instruction_that_the_processor_does_not_have_is_an_invalid_opcode() {
+    for last in [
+        &|a: &mut CodeAssembler| a.vaddps(xmm0, xmm1, xmm2),
+        &|a: &mut CodeAssembler| a.vmovups(ymmword_ptr(Y), ymm0),
+        &|a: &mut CodeAssembler| a.vzeroupper(),
+        &|a: &mut CodeAssembler| a.vpaddd(zmm0, zmm1, zmm2),
+        // VMOVAPS with a second source, which it may not have: the engine would execute it.
+        &|a: &mut CodeAssembler| a.db(&[0xc5, 0xf0, 0x28, 0xc1]),
+    ] as [Code; 5]
+    {
+        check(&nothing, last, INVALID_OPCODE, &[Y]);
+    }
+}
+
+#[test]
+fn bit_manipulation_on_general_registers_is_there() {
+    let mut t = Testbed::new(
+        TSO,
+        &[&|a| {
+            a.mov(ecx, 0b1100)?;
+            a.mov(edx, 0b1010)?;
+            a.andn(rax, rcx, rdx)
+        }],
+    );
+    t.run(0);
+    assert_eq!(t.rax(0), 0b0010);
 }

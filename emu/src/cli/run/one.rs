@@ -2,7 +2,7 @@
 
 use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
-use crate::cli::guest::{Target, quoted};
+use crate::cli::guest::{Target, quoted, quoted_path};
 use crate::cli::output_file::{OutputFile, OutputStream};
 use crate::cli::run::Run;
 use crate::cli::run::replayed::Replayed;
@@ -162,7 +162,7 @@ impl Outputs {
             }
             let origin = match run.schedule {
                 None => run.replay_by_seed(target, settings, run.first_seed()),
-                Some(_) => replay_file(target, settings, file.path()),
+                Some(_) => replay_file(target, settings, file.path()) + &run.limits(),
             };
             // A comment ends with its line, and a command line may have several.
             let origin = origin.replace(['\n', '\r'], " ");
@@ -176,9 +176,8 @@ impl Outputs {
 fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Replayed>) -> Option<String> {
     let recorded = run.record.as_deref().or(replayed.and_then(|replayed| replayed.file.as_deref()));
     match (recorded, &run.schedule) {
-        // What is recorded ends at the point of --until; a schedule that was given may go on.
-        (Some(file), None) => Some(replay_file(target, settings, file)),
-        (Some(file), Some(_)) => Some(replay_file(target, settings, file) + &run.limits()),
+        // Even what was recorded up to a limit needs the limit: how the run ended, and so its exit code, depends on it.
+        (Some(file), _) => Some(replay_file(target, settings, file) + &run.limits()),
         (None, Some(text)) => {
             let is_short = text.len() <= SHORT_SCHEDULE;
             let command = || format!("fencepost run {} --schedule {}", name(target, settings), quoted(text));
@@ -189,7 +188,7 @@ fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Rep
 }
 
 fn replay_file(target: &Target, settings: &Settings, file: &Path) -> String {
-    format!("fencepost run {} --schedule {}", name(target, settings), quoted(&file.display().to_string()))
+    format!("fencepost run {} --schedule {}", name(target, settings), quoted_path(file))
 }
 
 fn name(target: &Target, settings: &Settings) -> String {

@@ -73,6 +73,8 @@ fn read_file(path: &Path) -> Result<String, Failure> {
     match std::fs::metadata(path) {
         Err(error) => return fail(error.to_string()),
         Ok(found) if found.is_dir() => return fail("it is a directory".into()),
+        // A device may have no end.
+        Ok(found) if !found.is_file() => return fail("it is not a regular file".into()),
         Ok(found) if found.len() > LARGEST_FILE => return fail(format!("it is longer than {LARGEST_FILE} bytes")),
         Ok(_) => (),
     }

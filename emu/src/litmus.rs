@@ -4,6 +4,7 @@
 //! [explored](crate::explorer): a verdict comes from machine code that an engine has executed.
 
 mod assemble;
+pub mod image;
 mod instruction;
 pub mod parse;
 mod pool;

@@ -1,5 +1,6 @@
 //! `fencepost litmus`: which final states litmus tests have, from their machine code.
 
+mod emit;
 mod expected;
 mod files;
 mod report;
@@ -30,6 +31,8 @@ Examples:
   fencepost litmus tests/ --model sc,tso,pso every test in a folder
   fencepost litmus tests/ --model tso --json one object a line for each test
   fencepost litmus tests/ --model sc,tso,pso --expect tests/expected.jsonl
+  fencepost litmus SB.litmus --emit-elf out  out/SB.elf, and out/SB-tso-1.schedule
+                                             and so on for fencepost run
 
 Exit codes: 0 all is as the tests (and --expect) say, 1 a ~exists or forall does
 not hold or a set of states is not the one expected, 2 bad use or a file that is
@@ -56,6 +59,10 @@ pub(super) struct Litmus {
     /// How many tests at a time [default: one on each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+
+    /// Write each test as a guest image into this folder, with a schedule for each of its final states
+    #[arg(long, value_name = "FOLDER")]
+    emit_elf: Option<PathBuf>,
 
     /// Write one object a line for each test and model
     #[arg(long)]
@@ -93,6 +100,9 @@ impl Litmus {
             files.par_iter().map_init(Pool::new, explore).collect()
         });
         bar.finish_and_clear();
+        if let Some(folder) = &self.emit_elf {
+            emit::emit(folder, explored.iter().flatten(), &limits)?;
+        }
         self.report(&explored, expected.as_ref())
     }
 

@@ -1,0 +1,72 @@
+//! Litmus tests as guest images, with a schedule for each final state.
+
+use super::Explored;
+use crate::cli::failure::{Failure, note, refuse};
+use crate::cli::guest::quoted;
+use crate::cli::output_file::OutputFile;
+use fencepost::explorer::region::Region;
+use fencepost::explorer::survey::Surveyor;
+use fencepost::explorer::{Limits, Strategy};
+use fencepost::litmus::image;
+use fencepost::loader::Image;
+use fencepost::machine::{DEEPEST, Machine, Settings};
+use std::path::Path;
+
+/// Steps until all threads have come to their first instruction.
+const LONGEST_BEFORE: u64 = 1_000_000;
+
+/// Writes an image for each test into `folder`, and a schedule for each state under each model.
+pub(super) fn emit<'a>(
+    folder: &Path,
+    explored: impl Iterator<Item = &'a Explored<'a>>,
+    limits: &Limits,
+) -> Result<(), Failure> {
+    if let Err(error) = std::fs::create_dir_all(folder) {
+        return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
+    }
+    for explored in explored {
+        // A name may hold what a file's must not.
+        let name: String = explored
+            .test
+            .name
+            .chars()
+            .map(|c| if c.is_alphanumeric() || "+-_.".contains(c) { c } else { '_' })
+            .collect();
+        let bytes = image::image(&explored.test)
+            .map_err(|wrong| Failure::Refused(format!("{}: {}", explored.file.name, wrong.problem)))?;
+        let path = folder.join(format!("{name}.elf"));
+        OutputFile::check(&path)?.write(&bytes)?;
+        let mut surveyor = surveyor(&name, bytes, explored.test.threads.len())?;
+        for under in &explored.under {
+            let survey = surveyor.survey(Strategy::Exhaustive, under.model, limits);
+            let states: Vec<String> = survey.outcomes.keys().map(ToString::to_string).collect();
+            assert!(
+                !survey.is_complete() || states == under.outcome.states,
+                "{name} under {}: as an image it has other final states: {states:?}",
+                under.model
+            );
+            for (index, (state, reached)) in survey.outcomes.iter().enumerate() {
+                let path = folder.join(format!("{name}-{}-{}.schedule", under.model, index + 1));
+                OutputFile::check(&path)?.write(format!("# {state}\n{}\n", reached.schedule).as_bytes())?;
+            }
+        }
+        note(&format!(
+            "{}: replay a state with fencepost run {} --schedule {}",
+            explored.file.name,
+            quoted(&path.display().to_string()),
+            quoted(&folder.join(format!("{name}-MODEL-N.schedule")).display().to_string())
+        ));
+    }
+    Ok(())
+}
+
+fn surveyor(name: &str, bytes: Vec<u8>, threads: usize) -> Result<Surveyor, Failure> {
+    let image = Image::from_elf(name, bytes)?;
+    let (depth, wc_depth) = (DEEPEST as usize, DEEPEST as usize);
+    let settings = Settings { cores: threads as u8, depth, wc_depth, ..Settings::default() };
+    let machine = Machine::new(&image, settings.clone())?;
+    match Region::find(machine, LONGEST_BEFORE) {
+        Ok(region) => Ok(Surveyor::new(image, settings, region)?),
+        Err(error) => refuse(format!("{name}: {error}")),
+    }
+}

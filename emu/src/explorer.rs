@@ -331,7 +331,7 @@ impl Explorer {
 
     /// Ways in which cores wait for ever. None are looked for when something was cut off.
     pub fn hangs(&mut self, start: &Start, explored: &Explored) -> Vec<Hang> {
-        if !explored.is_complete() {
+        if !explored.is_complete() || !explored.found.is_graph {
             return Vec::new();
         }
         let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();

@@ -49,6 +49,8 @@ pub(super) struct Found {
     pub(super) executions: u64,
     /// Steps between states, for finding those that lead nowhere.
     pub(super) edges: Vec<(u32, u32)>,
+    /// Whether `edges` are all there are, between states met once each.
+    pub(super) is_graph: bool,
     /// Why something was left out.
     pub(super) cuts: BTreeSet<Cut>,
 }
@@ -124,6 +126,7 @@ pub(super) fn explore(world: &mut World, first: &State, limits: &Limits) -> Foun
         let mut found = search.found;
         if is_settled {
             found.count_executions();
+            found.is_graph = true;
             found.sharing = limits.reduces.then_some(sharing);
             return found;
         }

@@ -1,0 +1,9 @@
+//! Exploration of guest programs: outcomes, proofs, replays, waiting for ever, explanations, fences.
+
+mod explore {
+    mod fences;
+    mod guests;
+    mod hangs;
+    mod images;
+    mod programs;
+}

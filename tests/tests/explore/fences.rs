@@ -1,0 +1,70 @@
+//! The fence doctor and explanations.
+
+use super::guests::*;
+use fencepost::explorer::Limits;
+use fencepost::explorer::doctor::{Findings, Patience, examine};
+use fencepost::explorer::explain::Effect;
+use fencepost::explorer::survey::Outcome;
+use fencepost::memory_model::MemoryModel;
+
+const TSO: MemoryModel = MemoryModel::TSO;
+const PSO: MemoryModel = MemoryModel::PSO;
+
+fn findings(name: &str, model: MemoryModel) -> Findings {
+    let mut surveyor = program(name).expect("it has a region");
+    examine(&mut surveyor, model, &Limits::default(), &Patience::default())
+}
+
+/// How many fences each cure has, and how many of them may be SFENCE.
+fn cures(findings: &Findings) -> Vec<(usize, usize)> {
+    let sizes = findings.cures.iter().map(|cure| (cure.len(), cure.iter().filter(|place| place.store_fence).count()));
+    sizes.collect()
+}
+
+#[test]
+fn store_buffering_needs_one_full_fence() {
+    let findings = findings("store-buffering/broken", TSO);
+    assert!(!findings.holds && findings.complete);
+    assert_eq!(cures(&findings), [(1, 0)]);
+}
+
+#[test]
+fn dekker_needs_no_more_fences_than_musketeer_finds() {
+    let found = findings("dekker/broken", TSO);
+    assert!(found.complete && !found.cures.is_empty());
+    // Both cores execute the same code here, so one place is two of musketeer's.
+    assert!(found.cures.iter().all(|cure| cure.len() <= 3), "{:?}", found.cures);
+    let found = findings("dekker/broken", PSO);
+    assert!(found.complete && cures(&found).iter().all(|&(all, store)| (all, store) == (2, 1)), "{:?}", found.cures);
+}
+
+#[test]
+fn a_fence_that_is_needed_is_not_called_redundant_and_one_that_is_not_is() {
+    let (needed, useless) =
+        (findings("store-buffering/mfence", TSO), findings("store-buffering/mfence", MemoryModel::SC));
+    assert_eq!((needed.holds, needed.fences.len(), needed.redundant.len()), (true, 1, 0));
+    assert_eq!((useless.holds, useless.fences.len(), useless.redundant.len()), (true, 1, 1));
+}
+
+#[test]
+fn what_goes_wrong_without_late_stores_no_fence_cures() {
+    let findings = findings("lost-update/broken", MemoryModel::SC);
+    assert!(findings.incurable && findings.cures.is_empty());
+}
+
+#[test]
+fn an_explanation_has_the_fewest_switches_and_names_the_step_that_decides() {
+    let mut surveyor = program("store-buffering/broken").expect("it has a region");
+    let survey = survey(&mut surveyor, TSO);
+    let outcome = Outcome::Reported("r0=0 r1=0".into());
+    let (told, schedule) = surveyor.explain(&survey, &outcome).expect("it is a final state");
+    // One core does everything, then the other; only the first one's store is late.
+    assert_eq!((told.switches, told.delayed_drains, told.is_minimal), (1, 1, true));
+    let decisive = &told.rows[told.decisive.expect("another outcome could be reached")];
+    assert!(matches!(decisive.effects[..], [Effect::Load { value: 0, forwarded: false, .. }]), "{decisive:?}");
+    let instead = told.instead.expect("something else was possible");
+    assert!(matches!(instead.effects[..], [Effect::Drain { .. }]), "{instead:?}");
+    let bench = fencepost::testbench::Testbench::program("store-buffering").expect("the program exists");
+    let run = bench.schedule(schedule).expect("it is of this image").run().expect("it fits");
+    assert_eq!(run.outcome(), Some("r0=0 r1=0"));
+}

@@ -1,0 +1,124 @@
+//! Cores that wait for ever, faults, and what exploration does not follow.
+
+use super::guests::*;
+use fencepost::explorer::survey::{Outcome, Survey};
+use fencepost::explorer::{Beyond, Cut};
+use fencepost::memory_model::MemoryModel;
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+const TSO: MemoryModel = MemoryModel::TSO;
+
+/// Waits until the word at `address` is `value`.
+fn wait_for(a: &mut CodeAssembler, address: u64, value: i32) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.set_label(&mut again)?;
+    a.cmp(dword_ptr(address), value)?;
+    a.jne(again)
+}
+
+fn has_deadlock(survey: &Survey) -> bool {
+    survey.outcomes.keys().any(|outcome| matches!(outcome, Outcome::Deadlock(_)))
+}
+
+fn has_livelock(survey: &Survey) -> bool {
+    survey.outcomes.keys().any(|outcome| matches!(outcome, Outcome::Livelock(_)))
+}
+
+#[test]
+fn waiting_for_a_word_that_is_written_ends() {
+    let mut guest = cores(&[&|a| a.mov(dword_ptr(X), 1), &|a| wait_for(a, X, 1)]);
+    let survey = survey(&mut guest, TSO);
+    assert!(survey.is_complete());
+    assert_eq!(survey.outcomes.keys().collect::<Vec<_>>(), [&Outcome::AllHalted]);
+}
+
+#[test]
+fn waiting_for_each_other_is_a_deadlock() {
+    let mut guest = cores(&[
+        &|a| {
+            wait_for(a, Y, 1)?;
+            a.mov(dword_ptr(X), 1)
+        },
+        &|a| {
+            wait_for(a, X, 1)?;
+            a.mov(dword_ptr(Y), 1)
+        },
+    ]);
+    let survey = survey(&mut guest, TSO);
+    assert!(survey.is_complete() && has_deadlock(&survey), "{:?}", outcomes(&survey));
+    assert_eq!(survey.outcomes.len(), 1);
+}
+
+#[test]
+fn a_deadlock_that_only_some_orders_reach_is_found() {
+    // Each takes its own lock, then waits for the other's to be free.
+    let guest = |mine: u64, theirs: u64| {
+        move |a: &mut CodeAssembler| {
+            a.mov(eax, 1)?;
+            a.xchg(dword_ptr(mine), eax)?;
+            wait_for(a, theirs, 0)?;
+            a.mov(dword_ptr(mine), 0)
+        }
+    };
+    let (one, other) = (guest(X, Y), guest(Y, X));
+    let survey = survey(&mut cores(&[&one, &other]), TSO);
+    assert!(has_deadlock(&survey) && survey.outcomes.contains_key(&Outcome::AllHalted), "{:?}", outcomes(&survey));
+}
+
+#[test]
+fn changing_a_word_for_ever_is_a_livelock() {
+    let toggle = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.lock().xor(dword_ptr(X), 1)?;
+        a.jmp(again)
+    };
+    let survey = survey(&mut cores(&[&toggle, &|a| a.mov(eax, dword_ptr(X))]), TSO);
+    assert!(survey.is_complete() && has_livelock(&survey), "{:?}", outcomes(&survey));
+}
+
+#[test]
+fn a_loop_without_memory_is_a_livelock() {
+    let forever = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.pause()?;
+        a.jmp(again)
+    };
+    let survey = survey(&mut cores(&[&forever, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+    assert!(survey.is_complete() && has_livelock(&survey), "{:?}", outcomes(&survey));
+}
+
+#[test]
+fn a_spinning_core_does_not_hide_what_the_other_does() {
+    // Core 0 only ever reads memory of its own; core 1 faults.
+    let survey = survey(&mut cores(&[&|a| wait_for(a, Y, 1), &|a| a.ud2()]), TSO);
+    assert!(survey.outcomes.keys().any(|it| matches!(it, Outcome::Faulted(_))), "{:?}", outcomes(&survey));
+}
+
+#[test]
+fn a_fault_in_some_orders_is_found() {
+    let divide = |a: &mut CodeAssembler| {
+        a.mov(ecx, dword_ptr(X))?;
+        a.mov(eax, 1)?;
+        a.xor(edx, edx)?;
+        a.div(ecx)
+    };
+    let survey = survey(&mut cores(&[&|a| a.mov(dword_ptr(X), 1), &divide]), TSO);
+    let faults = survey.outcomes.keys().filter(|it| matches!(it, Outcome::Faulted(_))).count();
+    assert_eq!((faults, survey.outcomes.contains_key(&Outcome::AllHalted)), (1, true));
+}
+
+#[test]
+fn reading_the_time_is_not_followed_and_not_called_complete() {
+    let survey = survey(&mut cores(&[&|a| a.rdtsc(), &|a| a.mov(dword_ptr(X), 1)]), TSO);
+    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::ReadsTime)]);
+    assert!(!survey.is_complete());
+}
+
+#[test]
+fn a_store_to_code_is_not_followed_and_not_called_complete() {
+    let survey = survey(&mut cores(&[&|a| a.mov(byte_ptr(0x10_0000), 0x90)]), TSO);
+    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::StoresToCode)]);
+}

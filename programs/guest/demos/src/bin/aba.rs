@@ -18,7 +18,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Pair64, Verdict, Word64, Xorshift, pause};
+use kit::{Core, Pair64, Verdict, Word64, Xorshift, pause, region};
 
 kit::entry!(main);
 
@@ -111,13 +111,14 @@ impl Head for Wide {
 #[inline(never)]
 fn work(core: &Core, head: impl Head) {
     let mut random = Xorshift::new(core);
-    for _ in 0..TURNS {
-        let first = take(head, &mut random);
-        let second = take(head, &mut random);
-        give_back(head, first);
-        // Whoever uses a node takes his time: the other core may come in here.
-        pause();
-        give_back(head, second);
+    let turns = core.times(TURNS);
+    for _ in 0..turns {
+        region::begin();
+        let found = turn(head, &mut random);
+        region::end();
+        if let Err(Corrupt(what)) = found {
+            kit::report("corrupt", Verdict::Hazard, format_args!("{what}"));
+        }
         pause();
     }
     DONE.lock_add(1);
@@ -127,23 +128,38 @@ fn work(core: &Core, head: impl Head) {
     core.report(
         "intact",
         Verdict::Held,
-        format_args!("Each core took {TURNS} times two nodes; none was ever handed out twice."),
+        format_args!("Each core took {turns} times two nodes; none was ever handed out twice."),
     );
 }
 
-fn take(head: impl Head, random: &mut Xorshift) -> u64 {
+/// The list is not what it should be, and how that shows.
+struct Corrupt(&'static str);
+
+/// Takes two nodes and gives them back.
+#[inline(always)]
+fn turn(head: impl Head, random: &mut Xorshift) -> Result<(), Corrupt> {
+    let first = take(head, random)?;
+    let second = take(head, random)?;
+    give_back(head, first);
+    // Whoever uses a node takes his time: the other core may come in here.
+    pause();
+    give_back(head, second);
+    Ok(())
+}
+
+fn take(head: impl Head, random: &mut Xorshift) -> Result<u64, Corrupt> {
     loop {
         let old = head.load();
         if old.0 == NOTHING {
-            corrupt("the list is empty, although each core has at most two of its four nodes");
+            return Err(Corrupt("the list is empty, although each core has at most two of its four nodes"));
         }
         let next = NEXT[old.0 as usize].load();
         random.delay(SWAP_TURNS);
         if head.swap(old, next) {
             if IN_USE[old.0 as usize].xchg(1) != 0 {
-                corrupt("a node was handed out while it was in use");
+                return Err(Corrupt("a node was handed out while it was in use"));
             }
-            return old.0;
+            return Ok(old.0);
         }
         pause();
     }
@@ -159,8 +175,4 @@ fn give_back(head: impl Head, node: u64) {
         }
         pause();
     }
-}
-
-fn corrupt(what: &str) -> ! {
-    kit::report("corrupt", Verdict::Hazard, format_args!("{what}"))
 }

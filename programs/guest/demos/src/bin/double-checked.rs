@@ -21,7 +21,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause, sfence};
+use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -86,10 +86,14 @@ fn main(core: Core) {
 #[inline(never)]
 fn contend(core: &Core, fill: impl Fn(&Lazy)) {
     let mut random = Xorshift::new(core);
-    for (number, object) in OBJECT.iter().enumerate() {
+    let objects = core.times(OBJECTS as u32);
+    for (number, object) in OBJECT.iter().take(objects as usize).enumerate() {
         BARRIER.wait(core);
         random.delay(START_TURNS);
-        if object.get(&fill) != [1, 1] {
+        region::begin();
+        let value = object.get(&fill);
+        region::end();
+        if value != [1, 1] {
             kit::report(
                 "empty",
                 Verdict::Hazard,
@@ -100,5 +104,5 @@ fn contend(core: &Core, fill: impl Fn(&Lazy)) {
         pause();
     }
     BARRIER.wait(core);
-    core.report("filled", Verdict::Held, format_args!("{OBJECTS} objects, each filled in before its flag was up."));
+    core.report("filled", Verdict::Held, format_args!("{objects} objects, each filled in before its flag was up."));
 }

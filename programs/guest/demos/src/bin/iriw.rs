@@ -13,7 +13,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Verdict, Word32, Xorshift};
+use kit::{Barrier, Core, Verdict, Word32, Xorshift, region};
 
 kit::entry!(main);
 
@@ -46,14 +46,17 @@ fn main(core: Core) {
 fn meet(core: &Core, part: impl Fn()) {
     let mut random = Xorshift::new(core);
     let mut lonely = 0;
-    for round in 0..ROUNDS {
+    let rounds = core.times(ROUNDS);
+    for round in 0..rounds {
         if core.index == 0 {
             X.store(0);
             Y.store(0);
         }
         BARRIER.wait(core);
         random.delay(START_TURNS);
+        region::begin();
         part();
+        region::end();
         random.delay(LINGER_TURNS);
         BARRIER.wait(core);
         let (third, fourth) = (SEEN[0].load(), SEEN[1].load());
@@ -70,7 +73,7 @@ fn meet(core: &Core, part: impl Fn()) {
         "agree",
         Verdict::Held,
         format_args!(
-            "{ROUNDS} rounds; in {lonely} one onlooker saw only one of the stores, and the other never objected."
+            "{rounds} rounds; in {lonely} one onlooker saw only one of the stores, and the other never objected."
         ),
     );
 }

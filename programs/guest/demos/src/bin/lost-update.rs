@@ -22,7 +22,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause};
+use kit::{Barrier, Core, Spinlock, Verdict, Word32, Xorshift, pause, region};
 
 kit::entry!(main);
 
@@ -64,14 +64,17 @@ fn main(core: Core) {
 #[inline(never)]
 fn count(core: &Core, add: impl Fn()) {
     let mut random = Xorshift::new(core);
-    for round in 1..=ROUNDS {
-        for _ in 0..ADDITIONS {
+    let additions = core.times(ADDITIONS);
+    for round in 1..=core.times(ROUNDS) {
+        region::begin();
+        for _ in 0..additions {
             random.delay(PAUSE_TURNS);
             add();
             pause();
         }
+        region::end();
         BARRIER.wait(core);
-        let (counted, expected) = (COUNTER.load(), round * ADDITIONS * core.count as u32);
+        let (counted, expected) = (COUNTER.load(), round * additions * core.count as u32);
         if counted != expected {
             core.report("lost", Verdict::Hazard, format_args!("{expected} additions, but the counter says {counted}."));
         }

@@ -24,7 +24,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Verdict, Word32, pause, sfence};
+use kit::{Core, Verdict, Word32, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -71,14 +71,16 @@ fn main(core: Core) {
 #[inline(never)]
 fn pass(core: &Core, send: impl Fn()) {
     match core.index {
-        0 => sender(send),
-        _ => receiver(),
+        0 => sender(core, send),
+        _ => receiver(core),
     }
 }
 
-fn sender(send: impl Fn()) {
-    for message in 1..=MESSAGES {
+fn sender(core: &Core, send: impl Fn()) {
+    for message in 1..=core.times(MESSAGES) {
+        region::begin();
         send();
+        region::end();
         // No fence here: the stores take their time while this core waits.
         while RECEIVED.load() != message {
             pause();
@@ -86,12 +88,16 @@ fn sender(send: impl Fn()) {
     }
 }
 
-fn receiver() -> ! {
-    for message in 1..=MESSAGES {
+fn receiver(core: &Core) -> ! {
+    let messages = core.times(MESSAGES);
+    for message in 1..=messages {
+        region::begin();
         while FLAG.load() == 0 {
             pause();
         }
-        if DATA.load() == 0 {
+        let data = DATA.load();
+        region::end();
+        if data == 0 {
             kit::report(
                 "flag=1 data=0",
                 Verdict::Hazard,
@@ -103,5 +109,5 @@ fn receiver() -> ! {
         // Locked: both are in memory before the sender may go on.
         RECEIVED.xchg(message);
     }
-    kit::report("flag=1 data=1", Verdict::Held, format_args!("{MESSAGES} messages, each there when its flag was."))
+    kit::report("flag=1 data=1", Verdict::Held, format_args!("{messages} messages, each there when its flag was."))
 }

@@ -26,7 +26,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Barrier, Core, Verdict, Word32, Xorshift, mfence, pause, sfence};
+use kit::{Barrier, Core, Verdict, Word32, Xorshift, mfence, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -59,8 +59,10 @@ fn main(core: Core) {
 #[inline(never)]
 fn contend(core: &Core, before_turn: impl Fn(), after_turn: impl Fn(), before_unlock: impl Fn()) {
     let mut random = Xorshift::new(core);
-    for round in 1..=ROUNDS {
-        for _ in 0..ENTRIES {
+    let entries = core.times(ENTRIES);
+    for round in 1..=core.times(ROUNDS) {
+        region::begin();
+        for _ in 0..entries {
             lock(core.index, &mut random, &before_turn, &after_turn);
             let counted = COUNTER.load();
             // A long stay: the other core may run now, and has to wait.
@@ -69,8 +71,9 @@ fn contend(core: &Core, before_turn: impl Fn(), after_turn: impl Fn(), before_un
             unlock(core.index, &before_unlock);
             pause();
         }
+        region::end();
         BARRIER.wait(core);
-        let (counted, expected) = (COUNTER.load(), round * ENTRIES * 2);
+        let (counted, expected) = (COUNTER.load(), round * entries * 2);
         if counted != expected {
             core.report(
                 "together",

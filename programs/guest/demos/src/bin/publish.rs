@@ -20,7 +20,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Verdict, Word64, pause, sfence};
+use kit::{Core, Verdict, Word64, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -69,27 +69,32 @@ fn main(core: Core) {
 
 #[inline(never)]
 fn exchange(core: &Core, publish: impl Fn(usize)) {
+    let objects = core.times(OBJECTS as u32) as usize;
     match core.index {
-        0 => publisher(publish),
-        _ => reader(),
+        0 => publisher(objects, publish),
+        _ => reader(objects),
     }
 }
 
-fn publisher(publish: impl Fn(usize)) {
-    for number in 0..OBJECTS {
+fn publisher(objects: usize, publish: impl Fn(usize)) {
+    for number in 0..objects {
+        region::begin();
         publish(number);
+        region::end();
         while TAKEN.load() != number as u64 + 1 {
             pause();
         }
     }
 }
 
-fn reader() -> ! {
-    for (number, object) in POOL.iter().enumerate() {
+fn reader(objects: usize) -> ! {
+    for (number, object) in POOL.iter().take(objects).enumerate() {
+        region::begin();
         while POINTER.load() != number as u64 + 1 {
             pause();
         }
         let finished = object.0.each_ref().map(|field| field.load() != 0);
+        region::end();
         if finished.contains(&false) {
             kit::report(
                 "unfinished",
@@ -102,5 +107,5 @@ fn reader() -> ! {
         // Locked, so that it does not linger in this core's buffer.
         TAKEN.xchg(number as u64 + 1);
     }
-    kit::report("finished", Verdict::Held, format_args!("{OBJECTS} objects, all finished when they were found."))
+    kit::report("finished", Verdict::Held, format_args!("{objects} objects, all finished when they were found."))
 }

@@ -21,7 +21,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Verdict, Word32, Xorshift, pause, sfence};
+use kit::{Core, Verdict, Word32, Xorshift, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -69,24 +69,29 @@ fn main(core: Core) {
 fn share(core: &Core, write: impl Fn(u32)) {
     match core.index {
         0 => writer(core, write),
-        _ => reader(),
+        _ => reader(core),
     }
 }
 
 /// Writes for ever: the reader ends the run.
 fn writer(core: &Core, write: impl Fn(u32)) {
     let mut random = Xorshift::new(core);
-    for change in 1.. {
+    for change in 1..=core.times(u32::MAX) {
         random.delay(WRITER_TURNS);
+        region::begin();
         write(change);
+        region::end();
         // A rest, but no fence: the stores take their time.
         pause();
     }
 }
 
-fn reader() -> ! {
-    for read in 1..=READS {
+fn reader(core: &Core) -> ! {
+    let reads = core.times(READS);
+    for read in 1..=reads {
+        region::begin();
         let (sequence, data) = believed();
+        region::end();
         if data[0] != data[1] {
             kit::report(
                 "mixed",
@@ -96,7 +101,7 @@ fn reader() -> ! {
         }
         pause();
     }
-    kit::report("whole", Verdict::Held, format_args!("{READS} reads, each of one change's data."))
+    kit::report("whole", Verdict::Held, format_args!("{reads} reads, each of one change's data."))
 }
 
 /// Reads until the number is even and did not change meanwhile.

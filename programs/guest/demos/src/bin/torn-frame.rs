@@ -24,7 +24,7 @@
 #![no_std]
 #![no_main]
 
-use kit::{Core, Format, Framebuffer, Verdict, Word32, crc32, mfence, pause, sfence};
+use kit::{Core, Format, Framebuffer, Verdict, Word32, crc32, mfence, pause, region, sfence};
 
 kit::entry!(main);
 
@@ -99,16 +99,17 @@ fn main(core: Core) {
 fn share(core: &Core, raise: impl Fn(u32)) {
     let display = Framebuffer::new(core.boot);
     match core.index {
-        0 => painter(&display, raise),
-        _ => presenter(&display),
+        0 => painter(core, &display, raise),
+        _ => presenter(core, &display),
     }
 }
 
 /// Draws a frame, says so, and waits until it was presented. Nothing here empties the buffers.
-fn painter(display: &Framebuffer, raise: impl Fn(u32)) {
-    for frame in 1..=FRAMES {
+fn painter(core: &Core, display: &Framebuffer, raise: impl Fn(u32)) {
+    for frame in 1..=core.times(FRAMES) {
         draw(display, of_frame(frame));
         raise(frame);
+        region::end();
         while PRESENTED.load() != frame {
             pause();
         }
@@ -116,9 +117,11 @@ fn painter(display: &Framebuffer, raise: impl Fn(u32)) {
 }
 
 /// Presents each frame as soon as it is said to be drawn; stops at the first that is torn, which stays on the display.
-fn presenter(display: &Framebuffer) -> ! {
+fn presenter(core: &Core, display: &Framebuffer) -> ! {
     display.set_mode(SIZE as u32, SIZE as u32, (SIZE * 2) as u32, Format::Rgb565);
-    for frame in 1..=FRAMES {
+    let frames = core.times(FRAMES);
+    for frame in 1..=frames {
+        region::begin();
         while DRAWN.load() != frame {
             pause();
         }
@@ -126,7 +129,7 @@ fn presenter(display: &Framebuffer) -> ! {
         // Locked, so that it does not linger in this core's buffer.
         PRESENTED.xchg(frame);
     }
-    whole()
+    whole(frames)
 }
 
 /// Both parts on one core.
@@ -134,14 +137,16 @@ fn alone(core: &Core) {
     if core.index == 0 {
         let display = Framebuffer::new(core.boot);
         display.set_mode(SIZE as u32, SIZE as u32, (SIZE * 2) as u32, Format::Rgb565);
-        for frame in 1..=FRAMES {
+        let frames = core.times(FRAMES);
+        for frame in 1..=frames {
             draw(&display, of_frame(frame));
             present(&display, frame);
         }
-        whole();
+        whole(frames);
     }
 }
 
+/// Only the last part is explored: all orders in which the whole picture can reach memory are too many.
 #[inline(always)]
 fn draw(display: &Framebuffer, picture: &Picture) {
     let (first, last) = picture.vectors.split_at(VECTORS - LAST_VECTORS);
@@ -149,6 +154,7 @@ fn draw(display: &Framebuffer, picture: &Picture) {
     // The machine likes to let the other core run here. What this core stores next stays in its buffers if it is stopped
     // again soon, as it is when it waits for the presenter.
     pause();
+    region::begin();
     draw_part(display, first.len(), last);
 }
 
@@ -163,6 +169,7 @@ fn draw_part(display: &Framebuffer, start: usize, vectors: &[u128]) {
 fn present(display: &Framebuffer, frame: u32) {
     display.present();
     let (seen, drawn) = (display.frame_crc(), of_frame(frame).crc);
+    region::end();
     if seen != drawn {
         kit::report(
             "torn",
@@ -172,8 +179,8 @@ fn present(display: &Framebuffer, frame: u32) {
     }
 }
 
-fn whole() -> ! {
-    kit::report("whole", Verdict::Held, format_args!("{FRAMES} frames, all of them whole."))
+fn whole(frames: u32) -> ! {
+    kit::report("whole", Verdict::Held, format_args!("{frames} frames, all of them whole."))
 }
 
 fn of_frame(frame: u32) -> &'static Picture {

@@ -82,6 +82,8 @@ pub struct Hang {
     pub changes: bool,
     /// How many states it has.
     pub states: usize,
+    /// The number of the first of them.
+    first: u32,
 }
 
 /// A state with empty buffers, to be put into a machine that is where exploration began.
@@ -343,7 +345,7 @@ impl Explorer {
                 let buffers = |state: &State| state.cores.iter().map(|at| at.buffer.clone()).collect::<Vec<_>>();
                 state.memory != first.memory || state.board != first.board || buffers(&state) != buffers(&first)
             });
-            Hang { path, whereabouts: self.describe(&first), changes, states: trap.len() }
+            Hang { path, whereabouts: self.describe(&first), changes, states: trap.len(), first: trap[0] }
         });
         hangs.collect()
     }

@@ -110,12 +110,15 @@ impl From<&Entry> for Stored {
 }
 
 impl Explorer {
-    /// Tells a way from `start` to one of the final states `wanted`, with as few switches as there can be, and where it
-    /// parts from the ways to the states `others`.
-    pub fn explain(&mut self, start: &Start, explored: &Explored, wanted: &[usize], others: &[usize]) -> Explanation {
+    /// Tells a way from `start` to one of the states `wanted`, with as few switches as there can be, and where it parts from
+    /// the ways to the final states `others`.
+    pub(super) fn explain(&mut self, start: &Start, explored: &Explored, wanted: &Wanted, others: &[usize]) -> Explanation {
         self.resume(explored);
         let name = |index: &usize| fingerprint(&explored.finals[*index].state);
-        let wanted_names: HashSet<u128> = wanted.iter().map(name).collect();
+        let (wanted_names, first): (HashSet<u128>, u32) = match wanted {
+            Wanted::Finals(finals) => (finals.iter().map(name).collect(), explored.finals[finals[0]].number),
+            Wanted::Hang(number) => (HashSet::from([fingerprint(&self.way_to(start, explored, *number).1)]), *number),
+        };
         let other_names: HashSet<u128> = others.iter().map(name).collect();
         let everything = Sharing::everything();
         let sharing = explored.found.sharing.as_ref().unwrap_or(&everything);
@@ -125,7 +128,7 @@ impl Explorer {
         let (found, reached) = search.search(&start.0, Some(&wanted_names));
         let steps = match reached {
             Some(number) => found.steps_to(number),
-            None => self.steps_of(start, explored, explored.finals[wanted[0]].number),
+            None => self.steps_of(start, explored, first),
         };
         let mut explanation = tell(&mut self.world, &start.0, &steps);
         explanation.is_minimal = reached.is_some();
@@ -136,6 +139,14 @@ impl Explorer {
         }
         explanation
     }
+}
+
+/// What an explanation leads to.
+pub(super) enum Wanted {
+    /// Any of these final states.
+    Finals(Vec<usize>),
+    /// The state with this number, from which no end is reached.
+    Hang(u32),
 }
 
 /// What happens on `steps` from `first` on.

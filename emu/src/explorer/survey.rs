@@ -1,7 +1,7 @@
 //! Everything a guest program can come to under one memory model.
 
 use super::exhaustive::{Cut, Limits};
-use super::explain::Explanation;
+use super::explain::{Explanation, Wanted};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
 use super::{End, Explored, Explorer, Start, Strategy};
@@ -88,6 +88,8 @@ pub struct Reached {
     pub finals: Vec<usize>,
     /// The code with which the guest exited, if it did.
     pub exit_code: Option<u8>,
+    /// A state from which no end is reached.
+    hang: Option<u32>,
 }
 
 impl Reached {
@@ -147,6 +149,7 @@ impl Surveyor {
                 region,
                 finals: Vec::new(),
                 exit_code,
+                hang: None,
             });
             reached.states += 1;
             reached.finals.push(index);
@@ -161,6 +164,7 @@ impl Surveyor {
                 region: hang.path,
                 finals: Vec::new(),
                 exit_code: None,
+                hang: Some(hang.first),
             });
         }
         Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
@@ -193,19 +197,25 @@ impl Surveyor {
         self.region.finish(model, choices, LONGEST_ENDING, false)
     }
 
-    /// Tells a way to `outcome` with few context switches, and its schedule; `None` where the outcome is no final state.
+    /// Tells a way to `outcome` with few context switches, and its schedule; `None` where there is no such outcome.
     pub fn explain(&mut self, survey: &Survey, outcome: &Outcome) -> Option<(Explanation, Schedule)> {
-        let wanted = &survey.outcomes.get(outcome)?.finals;
-        if wanted.is_empty() {
-            return None;
-        }
-        let others =
-            survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
+        let reached = survey.outcomes.get(outcome)?;
+        let wanted = match reached.hang {
+            Some(number) => Wanted::Hang(number),
+            None => Wanted::Finals(reached.finals.clone()),
+        };
+        let others = survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
         let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
-        let explanation = self.explorer.explain(&self.start, &survey.explored, wanted, &others);
-        let ending = self.finish(survey.model, &explanation.choices);
-        assert_eq!(outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
-        let schedule = self.schedule(survey.model, ending.choices);
+        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others);
+        let choices = match outcome {
+            Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
+            _ => {
+                let ending = self.finish(survey.model, &explanation.choices);
+                assert_eq!(outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
+                ending.choices
+            }
+        };
+        let schedule = self.schedule(survey.model, choices);
         Some((explanation, schedule))
     }
 

@@ -14,6 +14,7 @@ mod delta;
 pub mod doctor;
 mod exhaustive;
 pub mod explain;
+pub mod graph;
 mod hang;
 mod local;
 mod op;

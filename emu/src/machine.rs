@@ -270,6 +270,7 @@ impl Machine {
     }
 
     fn access(&mut self, core: CoreId) -> u64 {
+        self.log.mend();
         let before = self.state.cores[core.index()].clock;
         self.turn(core).access();
         let pc = self.linear_pc(core);

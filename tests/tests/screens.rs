@@ -72,3 +72,34 @@ fn a_point_that_is_never_reached_does_not_change_the_run() -> Result<(), BenchEr
     }
     Ok(())
 }
+
+/// A line of output ends a core's turn so that it can be looked at; what comes next must be as if it had not.
+#[test]
+fn a_run_to_a_point_replays_to_the_same_state() -> Result<(), BenchError> {
+    for seed in 0..40 {
+        let bench = || Testbench::program("store-buffering").map(|bench| bench.seed(seed));
+        let mut run = bench()?.run_until(Until::SerialLine("no such line"))?;
+        let schedule = run.schedule().expect("it is recorded");
+        let mut again = bench()?.schedule(schedule)?.run()?;
+        assert_eq!(run.machine().snapshot().hash(), again.machine().snapshot().hash(), "seed {seed}");
+    }
+    Ok(())
+}
+
+/// The turn that an event has ended is over: an access that is chosen next is made.
+#[test]
+fn an_access_after_an_event_that_ended_a_turn_is_made() -> Result<(), BenchError> {
+    use fencepost::choice::Choice;
+    use fencepost::core::CoreId;
+    use fencepost::trace::Event;
+    let core = CoreId(0);
+    let mut machine = Testbench::program("hello")?.machine()?;
+    machine.set_break(Some(|event| matches!(event, Event::Serial { .. })));
+    while !machine.take_events().iter().any(|line| matches!(line.event, Event::Serial { .. })) {
+        machine.apply(Choice::Run { core, steps: 10_000, drained: true }).expect("core 0 runs");
+    }
+    let before = machine.linear_pc(core);
+    machine.apply(Choice::Access { core }).expect("core 0 runs");
+    assert_ne!(machine.linear_pc(core), before, "the next instruction, which has no second access, is complete");
+    Ok(())
+}

@@ -9,12 +9,18 @@ use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
 use super::{progress, stdout};
 use clap::Args;
+use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
-use fencepost::explorer::survey::{Outcome, Reached, Survey, Surveyor};
+use fencepost::explorer::graph;
+use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
 use fencepost::explorer::{Limits, Strategy};
 use fencepost::schedule::Schedule;
 use report::Report;
 use std::path::PathBuf;
+
+/// Pictures side by side on a contact sheet, and how often each pixel is enlarged.
+const SHEET_COLUMNS: u32 = 8;
+const SHEET_SCALE: u32 = 2;
 
 /// Explore every interleaving of a guest's marked region, and prove what can come out
 ///
@@ -61,6 +67,18 @@ pub(super) struct Explore {
     #[arg(long, value_name = "OUTCOME", help_heading = "Properties")]
     must_reach: Vec<String>,
 
+    /// What tells outcomes apart: what the guest reports, or the picture on its screen
+    #[arg(long, value_name = "WHAT", help_heading = "Output", value_enum, default_value_t = Outcomes::Report)]
+    outcome: Outcomes,
+
+    /// Write all distinct screens onto one PNG picture, numbered as in the table; asks for --outcome screen
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    sheet: Option<PathBuf>,
+
+    /// Draw the execution that is told as a graph (po, rf, co, fr) for graphviz
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    dot: Option<PathBuf>,
+
     /// Write the schedule of each outcome as a file in this folder
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     save: Option<PathBuf>,
@@ -83,6 +101,15 @@ enum Strategies {
     Random,
 }
 
+/// What tells outcomes apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Outcomes {
+    /// What the guest reports
+    Report,
+    /// The picture on its screen
+    Screen,
+}
+
 fn after_long_help() -> String {
     format!("{RULE}\n\n{EXAMPLES}")
 }
@@ -92,6 +119,8 @@ Examples:
   fencepost explore store-buffering --model sc,tso,pso
   fencepost explore dekker/mfence                 proves the fixed variant
   fencepost explore ./lock.elf --cores 3 --time 60
+  fencepost explore torn-frame --outcome screen --sheet screens.png
+  fencepost explore dekker --dot dekker.dot       then: dot -Tsvg dekker.dot
   fencepost explore dekker --save schedules       a file for each outcome, for
                                                   fencepost run --schedule
 
@@ -105,6 +134,14 @@ impl Explore {
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
         let mut surveyor = self.guest.surveyor(&target)?;
+        if self.sheet.is_some() && self.outcome != Outcomes::Screen {
+            return refuse("--sheet shows the distinct screens: say --outcome screen, too");
+        }
+        if self.outcome == Outcomes::Screen {
+            surveyor.judge_by(Judging::Screen);
+        }
+        let sheet = self.sheet.as_deref().map(OutputFile::check).transpose()?;
+        let dot = self.dot.as_deref().map(OutputFile::check).transpose()?;
         let spinner = progress::spinner();
         let limits = Limits {
             states: self.max_states as usize,
@@ -125,6 +162,17 @@ impl Explore {
         spinner.finish_and_clear();
         let files = self.save(&target, &surveys)?;
         let symbols = surveyor.image().symbols();
+        if let Some(sheet) = sheet {
+            let screens = surveys.iter().flat_map(|survey| survey.outcomes.values());
+            let screens: Vec<Picture> = screens.filter_map(|reached| reached.screen.clone()).collect();
+            sheet.write(&contact_sheet(&screens, SHEET_COLUMNS).to_png(SHEET_SCALE))?;
+        }
+        if let Some(dot) = dot {
+            let Some(told) = told.iter().flatten().next() else {
+                return refuse("there is no violation to draw; name an outcome with --explain OUTCOME");
+            };
+            dot.write(graph::dot(&told.explanation, |address| timeline::name(&symbols, address)).as_bytes())?;
+        }
         let report = Report::new(&self, &target, surveyor.settings(), &surveys, &files, told, symbols);
         if self.json {
             stdout::print_json(&report)?;

@@ -112,7 +112,13 @@ impl From<&Entry> for Stored {
 impl Explorer {
     /// Tells a way from `start` to one of the states `wanted`, with as few switches as there can be, and where it parts from
     /// the ways to the final states `others`.
-    pub(super) fn explain(&mut self, start: &Start, explored: &Explored, wanted: &Wanted, others: &[usize]) -> Explanation {
+    pub(super) fn explain(
+        &mut self,
+        start: &Start,
+        explored: &Explored,
+        wanted: &Wanted,
+        others: &[usize],
+    ) -> Explanation {
         self.resume(explored);
         let name = |index: &usize| fingerprint(&explored.finals[*index].state);
         let (wanted_names, first): (HashSet<u128>, u32) = match wanted {

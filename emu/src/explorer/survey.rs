@@ -13,7 +13,10 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 use crate::testbench::Output;
+use fencepost_devices::{Framebuffer, Picture, VgaText};
+use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// Steps after which a guest that has left its region is given up.
@@ -28,6 +31,7 @@ pub struct Surveyor {
     start: Start,
     /// Whether final states of the region lead to a violation.
     endings: HashMap<u128, bool>,
+    judging: Judging,
 }
 
 /// Everything the guest can come to under a model.
@@ -42,6 +46,16 @@ pub struct Survey {
     pub times: (Duration, Duration),
 }
 
+/// What tells outcomes apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Judging {
+    /// What the guest reports, and how it ends.
+    #[default]
+    Report,
+    /// The picture on its screen at the end.
+    Screen,
+}
+
 /// How a guest ended.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Outcome {
@@ -49,6 +63,8 @@ pub enum Outcome {
     Reported(String),
     /// It exited with this code and had reported nothing.
     Exited(u8),
+    /// With this picture on its screen, when screens are what counts: a hash of its pixels.
+    Screen(u64),
     /// All cores halted, and nothing had been reported.
     AllHalted,
     /// A core faulted at this linear address.
@@ -66,6 +82,7 @@ impl std::fmt::Display for Outcome {
         match self {
             Outcome::Reported(text) => f.write_str(text),
             Outcome::Exited(code) => write!(f, "(exit code {code}, no outcome)"),
+            Outcome::Screen(hash) => write!(f, "screen {hash:016x}"),
             Outcome::AllHalted => f.write_str("(every core halted, no outcome)"),
             Outcome::Faulted(pc) => write!(f, "(fault at {pc:#x})"),
             Outcome::Unfinished => f.write_str("(does not end after the region)"),
@@ -88,6 +105,8 @@ pub struct Reached {
     pub finals: Vec<usize>,
     /// The code with which the guest exited, if it did.
     pub exit_code: Option<u8>,
+    /// The screen at the end, when screens are what counts.
+    pub screen: Option<Picture>,
     /// A state from which no end is reached.
     hang: Option<u32>,
 }
@@ -96,7 +115,9 @@ impl Reached {
     /// Whether this way to end is a violation: an exit code other than 0, a fault, cores that wait for ever.
     pub fn is_violation(&self, outcome: &Outcome) -> bool {
         match outcome {
-            Outcome::Reported(_) | Outcome::Exited(_) => self.exit_code.is_some_and(|code| code != 0),
+            Outcome::Reported(_) | Outcome::Exited(_) | Outcome::Screen(_) => {
+                self.exit_code.is_some_and(|code| code != 0)
+            }
             Outcome::AllHalted | Outcome::Unfinished => false,
             Outcome::Faulted(_) | Outcome::Deadlock(_) | Outcome::Livelock(_) => true,
         }
@@ -114,7 +135,7 @@ impl Surveyor {
         machine.restore(region.machine());
         let mut explorer = Explorer::new(machine, &settings);
         let start = explorer.start_here(settings.cores);
-        Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new() })
+        Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
     }
 
     /// Explores under `model`, as `strategy` says.
@@ -129,14 +150,15 @@ impl Surveyor {
                 continue;
             }
             let region = self.explorer.path(&self.start, &explored, index);
-            let mut exit_code = None;
+            let (mut exit_code, mut screen) = (None, None);
             let (outcome, choices) = match end {
                 End::Over => {
                     let ending = self.finish(model, &region);
+                    screen = (self.judging == Judging::Screen).then(|| self.screen());
                     if let Some(Stop::Exited { code }) = ending.stop {
                         exit_code = Some(code);
                     }
-                    (outcome_of(&ending), ending.choices)
+                    (self.outcome_of(&ending), ending.choices)
                 }
                 End::Diverges | End::Cut => {
                     let place = self.explorer.whereabouts(&explored, index);
@@ -149,6 +171,7 @@ impl Surveyor {
                 region,
                 finals: Vec::new(),
                 exit_code,
+                screen,
                 hang: None,
             });
             reached.states += 1;
@@ -164,10 +187,34 @@ impl Surveyor {
                 region: hang.path,
                 finals: Vec::new(),
                 exit_code: None,
+                screen: None,
                 hang: Some(hang.first),
             });
         }
         Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
+    }
+
+    /// From now on outcomes are told apart by this.
+    pub fn judge_by(&mut self, judging: Judging) {
+        self.judging = judging;
+    }
+
+    fn outcome_of(&mut self, ending: &Ending) -> Outcome {
+        match (self.judging, ending.stop) {
+            (Judging::Report, _) | (_, Some(Stop::Faulted { .. }) | None) => outcome_of(ending),
+            (Judging::Screen, Some(Stop::Exited { .. } | Stop::AllHalted)) => {
+                let mut hasher = SipHasher13::new();
+                self.screen().hash(&mut hasher);
+                Outcome::Screen(hasher.finish())
+            }
+        }
+    }
+
+    /// The picture of the last frame that the guest presented, or of its text screen, where it has ended.
+    fn screen(&mut self) -> Picture {
+        let bus = self.region.finished().outer_state().board.bus();
+        let frame = bus.device::<Framebuffer>().and_then(Framebuffer::picture);
+        frame.unwrap_or_else(|| bus.device::<VgaText>().expect("every board has a text screen").picture())
     }
 
     /// Explores under `model` with fences added and left out.
@@ -204,14 +251,15 @@ impl Surveyor {
             Some(number) => Wanted::Hang(number),
             None => Wanted::Finals(reached.finals.clone()),
         };
-        let others = survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
+        let others =
+            survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
         let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
         let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others);
         let choices = match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
             _ => {
                 let ending = self.finish(survey.model, &explanation.choices);
-                assert_eq!(outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
+                assert_eq!(self.outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
                 ending.choices
             }
         };

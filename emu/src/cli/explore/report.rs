@@ -138,7 +138,13 @@ impl ModelReport {
             .collect();
         let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
         let expectation = variant.and_then(|variant| variant.expectation(survey.model.name()));
-        let hazards = expectation.into_iter().flat_map(|it| it.outcomes).filter(|it| it.hazard).map(|it| it.text);
+        let is_judged = !survey.outcomes.keys().any(|outcome| matches!(outcome, Outcome::Screen(_)));
+        let hazards = expectation
+            .filter(|_| is_judged)
+            .into_iter()
+            .flat_map(|it| it.outcomes)
+            .filter(|it| it.hazard)
+            .map(|it| it.text);
         let wanted = explore.must_reach.iter().map(String::as_str).chain(hazards);
         let missing = wanted.filter(|text| !is_reached(text)).map(str::to_owned).collect();
         ModelReport {
@@ -230,7 +236,9 @@ impl Row {
             Outcome::Reported(text) => Some(text.as_str()),
             _ => None,
         };
-        let judgement = variant.and_then(|variant| judge(variant, model, reported));
+        // A stanza lists what is reported, not screens.
+        let judged = variant.filter(|_| !matches!(outcome, Outcome::Screen(_)));
+        let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {
             Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted(&file.display().to_string()))),

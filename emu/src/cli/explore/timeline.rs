@@ -132,19 +132,23 @@ impl Timeline<'_> {
         format!("[{}]", entries.join(" "))
     }
 
-    /// The last part of the name of what lies at `address`.
     fn name(&self, address: u64) -> String {
-        match self.symbols.locate(address).function {
-            Some((name, offset)) => {
-                let short = name.rsplit("::").next().unwrap_or(&name).to_owned();
-                if offset == 0 { short } else { format!("{short}+{offset:#x}") }
-            }
-            None => format!("{address:#x}"),
-        }
+        name(self.symbols, address)
     }
 
     fn in_column(&self, core: Option<CoreId>, cell: &str) -> String {
         let column = core.map_or(0, CoreId::index).min(usize::from(self.cores));
         format!("{}{cell}", " ".repeat(column * COLUMN))
+    }
+}
+
+/// The last part of the name of what lies at `address`.
+pub(super) fn name(symbols: &Symbols, address: u64) -> String {
+    match symbols.locate(address).function {
+        Some((name, offset)) => {
+            let short = name.rsplit("::").next().unwrap_or(&name).to_owned();
+            if offset == 0 { short } else { format!("{short}+{offset:#x}") }
+        }
+        None => format!("{address:#x}"),
     }
 }

@@ -48,7 +48,7 @@ impl Picture {
         self.rgb[at..].first_chunk().copied()
     }
 
-    fn enlarged(&self, scale: usize) -> Vec<u8> {
+    pub(crate) fn enlarged(&self, scale: usize) -> Vec<u8> {
         let mut rgb = Vec::with_capacity(self.rgb.len() * scale * scale);
         for row in self.rgb.chunks_exact(3 * self.width as usize) {
             let wide: Vec<u8> = row.chunks_exact(3).flat_map(|pixel| pixel.repeat(scale)).collect();

@@ -3,6 +3,9 @@
 use crate::Picture;
 use crate::font::{GLYPH_HEIGHT, GLYPH_WIDTH, glyph};
 
+/// Small pictures are enlarged to at least this many pixels in a row.
+const LEAST_WIDTH: u32 = 64;
+
 /// Pixels between pictures.
 const GAP: u32 = 8;
 /// The colour between pictures, and that of the numbers.
@@ -13,6 +16,7 @@ const INK: [u8; 3] = [240, 240, 240];
 ///
 /// Each has a cell of the size of the largest. Without pictures the sheet is one empty cell.
 pub fn contact_sheet(pictures: &[Picture], columns: u32) -> Picture {
+    let pictures: Vec<Picture> = pictures.iter().map(Picture::for_sheet).collect();
     let columns = columns.clamp(1, (pictures.len() as u32).max(1));
     let rows = (pictures.len() as u32).div_ceil(columns).max(1);
     let largest = |side: fn(&Picture) -> u32| pictures.iter().map(side).max().unwrap_or(GLYPH_WIDTH);
@@ -27,6 +31,14 @@ pub fn contact_sheet(pictures: &[Picture], columns: u32) -> Picture {
         sheet.put(x, y + GLYPH_HEIGHT, picture);
     }
     Picture { width, height, rgb: sheet.rgb }
+}
+
+impl Picture {
+    /// As large as it is shown on a sheet.
+    fn for_sheet(&self) -> Picture {
+        let scale = LEAST_WIDTH.div_ceil(self.width.max(1)).max(1);
+        Picture { width: self.width * scale, height: self.height * scale, rgb: self.enlarged(scale as usize) }
+    }
 }
 
 struct Sheet {
@@ -68,10 +80,10 @@ mod tests {
     #[test]
     fn pictures_lie_side_by_side_under_their_numbers() {
         let red = Picture { width: 2, height: 3, rgb: [255, 0, 0].repeat(6) };
-        let blue = Picture { width: 1, height: 1, rgb: vec![0, 0, 255] };
+        let blue = Picture { width: 64, height: 1, rgb: [0, 0, 255].repeat(64) };
         let sheet = contact_sheet(&[red, blue], 2);
-        let cell = 4 * GLYPH_WIDTH + GAP;
-        assert_eq!((sheet.width, sheet.height), (2 * cell + GAP, 3 + GLYPH_HEIGHT + 2 * GAP));
+        let cell = 64 + GAP;
+        assert_eq!((sheet.width, sheet.height), (2 * cell + GAP, 96 + GLYPH_HEIGHT + 2 * GAP));
         assert_eq!(sheet.pixel(GAP, GAP + GLYPH_HEIGHT), Some([255, 0, 0]));
         assert_eq!(sheet.pixel(GAP + cell, GAP + GLYPH_HEIGHT), Some([0, 0, 255]));
         assert!((0..GLYPH_HEIGHT).any(|line| (0..GLYPH_WIDTH).any(|x| sheet.pixel(GAP + x, GAP + line) == Some(INK))));

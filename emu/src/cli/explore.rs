@@ -18,9 +18,8 @@ use fencepost::schedule::Schedule;
 use report::Report;
 use std::path::PathBuf;
 
-/// Pictures side by side on a contact sheet, and how often each pixel is enlarged.
-const SHEET_COLUMNS: u32 = 8;
-const SHEET_SCALE: u32 = 2;
+/// Pictures side by side on a contact sheet.
+const SHEET_COLUMNS: u32 = 16;
 
 /// Explore every interleaving of a guest's marked region, and prove what can come out
 ///
@@ -165,7 +164,7 @@ impl Explore {
         if let Some(sheet) = sheet {
             let screens = surveys.iter().flat_map(|survey| survey.outcomes.values());
             let screens: Vec<Picture> = screens.filter_map(|reached| reached.screen.clone()).collect();
-            sheet.write(&contact_sheet(&screens, SHEET_COLUMNS).to_png(SHEET_SCALE))?;
+            sheet.write(&contact_sheet(&screens, SHEET_COLUMNS).to_png(1))?;
         }
         if let Some(dot) = dot {
             let Some(told) = told.iter().flatten().next() else {

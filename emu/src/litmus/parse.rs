@@ -14,6 +14,7 @@
 //! something, and the one variant there is (`telechat`) only allows `ret`, which is always allowed here.
 
 use super::test::{Condition, Dialect, Init, Line, Place, Quantifier, Span, Test, Type, Value};
+use std::collections::HashMap;
 
 /// Longer files are not litmus tests.
 pub const LONGEST_FILE: usize = 1 << 20;
@@ -56,13 +57,17 @@ pub fn parse(source: &str) -> Result<Test, Malformed> {
     let first_end = source[first..].find('\n').map_or(source.len(), |at| first + at);
     let (dialect, name) = first_line(&source[first..first_end], first)?;
     let blank = without_comments(source, first_end)?;
-    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0 };
+    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0, elements: HashMap::new() };
     parser.header()?;
     let init = parser.init()?;
     let threads = parser.table()?;
     parser.threads = threads.len();
     for item in &init {
         parser.check_place(&item.place, &item.span)?;
+        if let Place::Variable(name) = &item.place {
+            let elements = parser.elements.entry(name.clone()).or_default();
+            *elements = item.values.len().max(*elements);
+        }
     }
     let locations = parser.locations()?;
     let (quantifier, condition, condition_text) = parser.final_condition()?;
@@ -116,6 +121,8 @@ struct Parser<'a> {
     at: usize,
     dialect: Dialect,
     threads: usize,
+    /// How many elements each variable has that the initial state names.
+    elements: HashMap<String, usize>,
 }
 
 impl<'a> Parser<'a> {
@@ -275,7 +282,7 @@ impl<'a> Parser<'a> {
         self.fail(span.clone(), format!("`{text}` is neither a number nor a variable"))
     }
 
-    /// `0:rax`, `x` or `[x]`.
+    /// `0:rax`, `x`, `[x]` or `x[1]`.
     fn place(&self, text: &str, span: &Span) -> Result<Place, Malformed> {
         let text = text.trim();
         if let Some((thread, register)) = text.split_once(':') {
@@ -294,6 +301,14 @@ impl<'a> Parser<'a> {
             }
             return Ok(Place::Register(thread, name));
         }
+        if let Some((name, index)) = text.strip_suffix(']').and_then(|text| text.split_once('['))
+            && is_name(name.trim())
+        {
+            let Some(index) = index.trim().parse().ok() else {
+                return self.fail(span.clone(), format!("`{index}` is not the number of an element"));
+            };
+            return Ok(Place::Element(name.trim().to_owned(), index));
+        }
         let name = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).trim();
         if is_name(name) {
             return Ok(Place::Variable(name.to_owned()));
@@ -306,6 +321,10 @@ impl<'a> Parser<'a> {
             Place::Register(thread, _) if *thread >= self.threads => {
                 self.fail(span.clone(), format!("there is no thread P{thread}; the table has {}", self.threads))
             }
+            Place::Element(name, index) => match self.elements.get(name).copied().unwrap_or(0) {
+                count if *index < count => Ok(()),
+                count => self.fail(span.clone(), format!("`{name}` is an array of {count}: there is no `{place}`")),
+            },
             Place::Register(..) | Place::Variable(_) => Ok(()),
         }
     }
@@ -386,8 +405,11 @@ impl<'a> Parser<'a> {
             if self.eat("]") {
                 return Ok(places);
             }
-            let length = self.rest().find([';', ']']).filter(|_| !self.rest().starts_with('['));
-            let length = length.or_else(|| Some(self.rest().find(']')? + 1));
+            let mut depth = 0;
+            let length = self.rest().find(|c| {
+                depth += i32::from(c == '[') - i32::from(c == ']');
+                c == ';' || depth < 0
+            });
             let Some(length) = length else {
                 return self.fail(self.here(), "this list of locations does not end");
             };

@@ -12,7 +12,6 @@ mod campaign;
 mod code;
 mod elf;
 mod instructions;
-mod random;
 mod schedules;
 
 pub use campaign::{Campaign, Failure, Report};

@@ -16,8 +16,12 @@
 use super::test::{Condition, Dialect, Init, Line, Place, Quantifier, Span, Test, Type, Value};
 use std::collections::HashMap;
 
-/// Longer files are not litmus tests.
-pub const LONGEST_FILE: usize = 1 << 20;
+/// Longer files, in bytes, are not litmus tests: the longest published one has 2 KiB.
+pub const LONGEST_FILE: usize = 1 << 16;
+/// More instructions in one thread cannot be explored.
+const MOST_INSTRUCTIONS: usize = 1000;
+/// More initial values, or places to look at, are a mistake.
+const MOST_PLACES: usize = 4096;
 /// More threads than any machine here has cores.
 const MOST_THREADS: usize = 64;
 /// Parentheses this deep are a mistake.
@@ -57,7 +61,7 @@ pub fn parse(source: &str) -> Result<Test, Malformed> {
     let first_end = source[first..].find('\n').map_or(source.len(), |at| first + at);
     let (dialect, name) = first_line(&source[first..first_end], first)?;
     let blank = without_comments(source, first_end)?;
-    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0, elements: HashMap::new() };
+    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0, elements: HashMap::new(), atoms: 0 };
     parser.header()?;
     let init = parser.init()?;
     let threads = parser.table()?;
@@ -123,6 +127,8 @@ struct Parser<'a> {
     threads: usize,
     /// How many elements each variable has that the initial state names.
     elements: HashMap<String, usize>,
+    /// How many comparisons the condition has so far.
+    atoms: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -189,16 +195,26 @@ impl<'a> Parser<'a> {
         };
         self.at = end + 1;
         let mut items = Vec::new();
+        let mut values = 0;
+        let mut add = |span: Span| {
+            let Some(item) = self.init_item(span)? else { return Ok(()) };
+            values += item.values.len();
+            if values > MOST_PLACES {
+                return self.fail(item.span, format!("there are more than {MOST_PLACES} initial values"));
+            }
+            items.push(item);
+            Ok(())
+        };
         let mut item_start = start + 1;
         let mut depth = 0;
         for (offset, c) in self.text[start + 1..end].char_indices() {
             depth += i32::from(c == '{') - i32::from(c == '}');
             if c == ';' && depth == 0 {
-                items.extend(self.init_item(item_start..start + 1 + offset)?);
+                add(item_start..start + 1 + offset)?;
                 item_start = start + 2 + offset;
             }
         }
-        items.extend(self.init_item(item_start..end)?);
+        add(item_start..end)?;
         Ok(items)
     }
 
@@ -349,7 +365,10 @@ impl<'a> Parser<'a> {
                 return self.fail(extra.clone(), format!("this row has more than {} cells", names.len()));
             }
             for (thread, cell) in threads.iter_mut().zip(cells) {
-                thread.extend(self.line(cell));
+                thread.extend(self.line(cell.clone()));
+                if thread.len() > MOST_INSTRUCTIONS {
+                    return self.fail(cell, format!("a thread has more than {MOST_INSTRUCTIONS} instructions"));
+                }
             }
         }
         Ok(threads)
@@ -416,6 +435,9 @@ impl<'a> Parser<'a> {
             let span = trimmed(self.text, self.at..self.at + length);
             let place = self.place(&self.text[span.clone()], &span)?;
             self.check_place(&place, &span)?;
+            if places.len() == MOST_PLACES {
+                return self.fail(span, format!("there are more than {MOST_PLACES} locations"));
+            }
             places.push(place);
             self.at += length;
             self.eat(";");
@@ -485,6 +507,10 @@ impl<'a> Parser<'a> {
         }
         if self.eat("~") {
             return Ok(Condition::Not(Box::new(self.atom(depth + 1)?)));
+        }
+        self.atoms += 1;
+        if self.atoms > MOST_PLACES {
+            return self.fail(self.here(), format!("this condition has more than {MOST_PLACES} parts"));
         }
         let start = self.at;
         let Some(equals) =

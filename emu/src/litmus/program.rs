@@ -134,7 +134,7 @@ fn variables(test: &Test, parsed: &[Vec<Option<Parsed>>]) -> BTreeMap<String, u6
     };
     for init in &test.init {
         if let Place::Variable(name) = &init.place {
-            let element = init.kind.map_or(4, |kind| kind.size);
+            let element = kind_of_variable(test, name, 4, Some(init)).size;
             at_least(name, element * init.values.len() as u64);
         }
         for value in &init.values {

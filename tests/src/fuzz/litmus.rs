@@ -1,17 +1,21 @@
-//! Litmus tests with errors, made from our own: what can be parsed is assembled, and what can be assembled is explored.
+//! Litmus tests with errors, made from our own: what can be parsed is assembled, also as an image, and what can be assembled
+//! is explored.
 //!
 //! Where nothing was cut off, a stronger model allows no more than a weaker one, and the reduction loses nothing.
 
 use crate::random::Random;
 use fencepost::explorer::Limits;
 use fencepost::litmus::test::Test;
-use fencepost::litmus::{Outcome, Pool, parse};
+use fencepost::litmus::{Outcome, Pool, image, parse};
 use fencepost::memory_model::MemoryModel;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The most states of one exploration.
 const STATES: usize = 2000;
+/// The longest time of one: between two states there may be thousands of steps that need the engine, in a loop that counts.
+const TIME: Duration = Duration::from_millis(300);
 /// The most bytes of a broken test: twice what is refused.
 const LONGEST: usize = 2 * parse::LONGEST_FILE;
 
@@ -156,8 +160,10 @@ fn explored(test: &Test, text: &str) -> Result<(), String> {
         Ok(ready) => ready,
         Err(wrong) => return placed(&wrong, text),
     };
+    // What cannot be an image is refused here.
+    let _ = image::image(test);
     let mut explore = |reduces| {
-        let limits = Limits { states: STATES, reduces, ..Limits::default() };
+        let limits = Limits { states: STATES, time: Some(TIME), reduces };
         MemoryModel::ALL.map(|model| pool.explore(&ready, test, model, &limits))
     };
     let (reduced, whole) = (explore(true), explore(false));

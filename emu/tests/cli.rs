@@ -5,6 +5,7 @@ mod cli {
     mod elf;
     mod fencepost;
     mod listings;
+    mod litmus;
     mod many_runs;
     mod one_run;
     mod outputs;

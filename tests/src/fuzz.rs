@@ -1,4 +1,4 @@
-//! Fuzzing: guests that do anything, broken executables, broken schedules.
+//! Fuzzing: guests that do anything, broken executables, broken schedules, broken litmus tests.
 //!
 //! A *case* is made from its seed alone. Cases run in [worker](serve) processes, so that whatever one of them does to its
 //! process, the [`Campaign`] can still say which it was:
@@ -12,7 +12,7 @@ mod campaign;
 mod code;
 mod elf;
 mod instructions;
-mod random;
+mod litmus;
 mod schedules;
 
 pub use campaign::{Campaign, Failure, Report};
@@ -37,18 +37,21 @@ pub enum Kind {
     Elf,
     /// Schedules with errors.
     Schedules,
+    /// Litmus tests with errors.
+    Litmus,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Code, Kind::Elf, Kind::Schedules];
+    pub const ALL: [Kind; 4] = [Kind::Code, Kind::Elf, Kind::Schedules, Kind::Litmus];
 
-    /// `code`, `elf` or `schedules`.
+    /// `code`, `elf`, `schedules` or `litmus`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Code => "code",
             Kind::Elf => "elf",
             Kind::Schedules => "schedules",
+            Kind::Litmus => "litmus",
         }
     }
 
@@ -66,6 +69,7 @@ impl Kind {
             Kind::Code => code::case(seed),
             Kind::Elf => elf::case(seed),
             Kind::Schedules => schedules::case(seed),
+            Kind::Litmus => litmus::case(seed),
         }
     }
 }

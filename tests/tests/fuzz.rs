@@ -23,6 +23,11 @@ fn broken_schedules_are_refused_or_replayed() {
 }
 
 #[test]
+fn broken_litmus_tests_are_refused_or_explored() {
+    sample(Kind::Litmus, 2000);
+}
+
+#[test]
 #[ignore = "the other tests start it, each time in a process of its own"]
 fn worker() {
     let Ok(work) = std::env::var(WORK) else { return };

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 
 /// Code is linked here.
 const CODE: u64 = 0x10_0000;
+/// The threads' own code lies here.
+const BODIES: u64 = CODE + 0x1_0000;
 /// What the threads leave: their registers, and how many are done.
 const RESULTS: u64 = 0x20_0000;
 /// Variables lie here, each on cache lines of its own.
@@ -59,7 +61,7 @@ pub fn image(test: &Test) -> Result<Vec<u8>, Malformed> {
 fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     // The threads' own code lies after everything else and is reached by jumps to fixed addresses.
     let mut bodies = Vec::new();
-    let mut next = CODE + 0x1_0000;
+    let mut next = BODIES;
     for thread in &program.threads {
         let mut body = thread.clone();
         // HLT ends a thread's code; here the end of the region stands in its place, and a jump to what saves registers.
@@ -98,6 +100,9 @@ fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     let options = iced_x86::BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
     let assembled = a.assemble_options(CODE, options)?;
     let mut bytes = assembled.inner.code_buffer.clone();
+    if bytes.len() as u64 > BODIES - CODE || next > RESULTS {
+        return Err("it is too long to be an image, or looks at too many places".into());
+    }
     for ((address, mut body), back) in bodies.into_iter().zip(after) {
         let mut jump = Instruction::with_branch(Code::Jmp_rel32_64, assembled.label_ip(&back)?)?;
         jump.set_ip(u64::from(u32::MAX));

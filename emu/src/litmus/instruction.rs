@@ -128,7 +128,7 @@ fn parse_memory(text: &str) -> Option<Memory> {
     if let Some(base) = registers::named(first.trim_start_matches('%')).filter(|register| register.is_gpr()) {
         memory.base = base;
     } else if let Some(value) = number(first) {
-        memory.displacement += i64::try_from(value).ok()?;
+        memory.displacement = memory.displacement.checked_add(i64::try_from(value).ok()?)?;
     } else if is_name(first) && memory.symbol.is_none() {
         memory.symbol = Some(first.to_owned());
     } else if !first.is_empty() {

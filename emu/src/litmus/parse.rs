@@ -14,9 +14,14 @@
 //! something, and the one variant there is (`telechat`) only allows `ret`, which is always allowed here.
 
 use super::test::{Condition, Dialect, Init, Line, Place, Quantifier, Span, Test, Type, Value};
+use std::collections::HashMap;
 
-/// Longer files are not litmus tests.
-pub const LONGEST_FILE: usize = 1 << 20;
+/// Longer files, in bytes, are not litmus tests: the longest published one has 2 KiB.
+pub const LONGEST_FILE: usize = 1 << 16;
+/// More instructions in one thread cannot be explored.
+const MOST_INSTRUCTIONS: usize = 1000;
+/// More initial values, or places to look at, are a mistake.
+const MOST_PLACES: usize = 4096;
 /// More threads than any machine here has cores.
 const MOST_THREADS: usize = 64;
 /// Parentheses this deep are a mistake.
@@ -56,13 +61,17 @@ pub fn parse(source: &str) -> Result<Test, Malformed> {
     let first_end = source[first..].find('\n').map_or(source.len(), |at| first + at);
     let (dialect, name) = first_line(&source[first..first_end], first)?;
     let blank = without_comments(source, first_end)?;
-    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0 };
+    let mut parser = Parser { text: &blank, at: first_end, dialect, threads: 0, elements: HashMap::new(), atoms: 0 };
     parser.header()?;
     let init = parser.init()?;
     let threads = parser.table()?;
     parser.threads = threads.len();
     for item in &init {
         parser.check_place(&item.place, &item.span)?;
+        if let Place::Variable(name) = &item.place {
+            let elements = parser.elements.entry(name.clone()).or_default();
+            *elements = item.values.len().max(*elements);
+        }
     }
     let locations = parser.locations()?;
     let (quantifier, condition, condition_text) = parser.final_condition()?;
@@ -116,6 +125,10 @@ struct Parser<'a> {
     at: usize,
     dialect: Dialect,
     threads: usize,
+    /// How many elements each variable has that the initial state names.
+    elements: HashMap<String, usize>,
+    /// How many comparisons the condition has so far.
+    atoms: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -182,16 +195,26 @@ impl<'a> Parser<'a> {
         };
         self.at = end + 1;
         let mut items = Vec::new();
+        let mut values = 0;
+        let mut add = |span: Span| {
+            let Some(item) = self.init_item(span)? else { return Ok(()) };
+            values += item.values.len();
+            if values > MOST_PLACES {
+                return self.fail(item.span, format!("there are more than {MOST_PLACES} initial values"));
+            }
+            items.push(item);
+            Ok(())
+        };
         let mut item_start = start + 1;
         let mut depth = 0;
         for (offset, c) in self.text[start + 1..end].char_indices() {
             depth += i32::from(c == '{') - i32::from(c == '}');
             if c == ';' && depth == 0 {
-                items.extend(self.init_item(item_start..start + 1 + offset)?);
+                add(item_start..start + 1 + offset)?;
                 item_start = start + 2 + offset;
             }
         }
-        items.extend(self.init_item(item_start..end)?);
+        add(item_start..end)?;
         Ok(items)
     }
 
@@ -275,7 +298,7 @@ impl<'a> Parser<'a> {
         self.fail(span.clone(), format!("`{text}` is neither a number nor a variable"))
     }
 
-    /// `0:rax`, `x` or `[x]`.
+    /// `0:rax`, `x`, `[x]` or `x[1]`.
     fn place(&self, text: &str, span: &Span) -> Result<Place, Malformed> {
         let text = text.trim();
         if let Some((thread, register)) = text.split_once(':') {
@@ -294,6 +317,14 @@ impl<'a> Parser<'a> {
             }
             return Ok(Place::Register(thread, name));
         }
+        if let Some((name, index)) = text.strip_suffix(']').and_then(|text| text.split_once('['))
+            && is_name(name.trim())
+        {
+            let Some(index) = index.trim().parse().ok() else {
+                return self.fail(span.clone(), format!("`{index}` is not the number of an element"));
+            };
+            return Ok(Place::Element(name.trim().to_owned(), index));
+        }
         let name = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).trim();
         if is_name(name) {
             return Ok(Place::Variable(name.to_owned()));
@@ -306,6 +337,10 @@ impl<'a> Parser<'a> {
             Place::Register(thread, _) if *thread >= self.threads => {
                 self.fail(span.clone(), format!("there is no thread P{thread}; the table has {}", self.threads))
             }
+            Place::Element(name, index) => match self.elements.get(name).copied().unwrap_or(0) {
+                count if *index < count => Ok(()),
+                count => self.fail(span.clone(), format!("`{name}` is an array of {count}: there is no `{place}`")),
+            },
             Place::Register(..) | Place::Variable(_) => Ok(()),
         }
     }
@@ -330,7 +365,10 @@ impl<'a> Parser<'a> {
                 return self.fail(extra.clone(), format!("this row has more than {} cells", names.len()));
             }
             for (thread, cell) in threads.iter_mut().zip(cells) {
-                thread.extend(self.line(cell));
+                thread.extend(self.line(cell.clone()));
+                if thread.len() > MOST_INSTRUCTIONS {
+                    return self.fail(cell, format!("a thread has more than {MOST_INSTRUCTIONS} instructions"));
+                }
             }
         }
         Ok(threads)
@@ -386,14 +424,20 @@ impl<'a> Parser<'a> {
             if self.eat("]") {
                 return Ok(places);
             }
-            let length = self.rest().find([';', ']']).filter(|_| !self.rest().starts_with('['));
-            let length = length.or_else(|| Some(self.rest().find(']')? + 1));
+            let mut depth = 0;
+            let length = self.rest().find(|c| {
+                depth += i32::from(c == '[') - i32::from(c == ']');
+                c == ';' || depth < 0
+            });
             let Some(length) = length else {
                 return self.fail(self.here(), "this list of locations does not end");
             };
             let span = trimmed(self.text, self.at..self.at + length);
             let place = self.place(&self.text[span.clone()], &span)?;
             self.check_place(&place, &span)?;
+            if places.len() == MOST_PLACES {
+                return self.fail(span, format!("there are more than {MOST_PLACES} locations"));
+            }
             places.push(place);
             self.at += length;
             self.eat(";");
@@ -463,6 +507,10 @@ impl<'a> Parser<'a> {
         }
         if self.eat("~") {
             return Ok(Condition::Not(Box::new(self.atom(depth + 1)?)));
+        }
+        self.atoms += 1;
+        if self.atoms > MOST_PLACES {
+            return self.fail(self.here(), format!("this condition has more than {MOST_PLACES} parts"));
         }
         let start = self.at;
         let Some(equals) =

@@ -76,6 +76,7 @@ impl Program {
                 let bytes = init.values.iter().flat_map(|value| number(value).to_le_bytes()[..size].to_vec());
                 self.memory.push((addresses[name], bytes.collect()));
             }
+            Place::Element(..) => unreachable!("the parser gives initial values to whole arrays"),
         }
     }
 
@@ -95,6 +96,10 @@ impl Program {
                 Place::Variable(name) => {
                     let kind = kind_of_variable(test, name, sizes[name], declared);
                     (kind, At::Memory { address: addresses[name] })
+                }
+                Place::Element(name, index) => {
+                    let kind = kind_of_variable(test, name, sizes[name], None);
+                    (kind, At::Memory { address: addresses[name] + *index as u64 * kind.size })
                 }
             };
             self.observed.push(Observed { place, kind, at });
@@ -129,7 +134,7 @@ fn variables(test: &Test, parsed: &[Vec<Option<Parsed>>]) -> BTreeMap<String, u6
     };
     for init in &test.init {
         if let Place::Variable(name) = &init.place {
-            let element = init.kind.map_or(4, |kind| kind.size);
+            let element = kind_of_variable(test, name, 4, Some(init)).size;
             at_least(name, element * init.values.len() as u64);
         }
         for value in &init.values {
@@ -171,12 +176,13 @@ fn access_size(parsed: &Parsed) -> u64 {
     suffix.or(register).unwrap_or(4)
 }
 
-/// The type of a variable: what the test says, else an int, or as wide as it is accessed.
+/// The type of a variable, or of an array's elements: what the test says, else an int, or as wide as it is accessed.
 fn kind_of_variable(test: &Test, name: &str, size: u64, declared: Option<&Init>) -> Type {
     let place = Place::Variable(name.to_owned());
     let all = || test.init.iter().filter(|init| init.place == place);
     let kind = declared.and_then(|init| init.kind).or_else(|| all().find_map(|init| init.kind));
-    kind.unwrap_or(Type { size: if size >= 8 { 8 } else { 4 }, is_signed: true })
+    let is_array = all().any(|init| init.values.len() > 1);
+    kind.unwrap_or(Type { size: if size >= 8 && !is_array { 8 } else { 4 }, is_signed: true })
 }
 
 fn assemble_thread(

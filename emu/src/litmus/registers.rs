@@ -17,7 +17,9 @@ pub(super) fn named(name: &str) -> Option<Register> {
     NAMES.get(&name.to_lowercase()).copied()
 }
 
-/// The general register called `name`, in any case: what a condition may look at.
+/// The general register called `name`, in any case: what a condition may look at. AH and the like lie in the middle of
+/// another and are none.
 pub(super) fn find(name: &str) -> Option<Register> {
-    named(name).filter(|register| register.is_gpr())
+    use Register::{AH, BH, CH, DH};
+    named(name).filter(|register| register.is_gpr() && ![AH, BH, CH, DH].contains(register))
 }

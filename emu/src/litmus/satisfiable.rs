@@ -2,30 +2,31 @@
 
 use super::test::{Condition, Place};
 
-/// More ways to satisfy a condition than this are not looked at: it then counts as satisfiable.
-const MOST_WAYS: usize = 4096;
+/// When more comparisons of literals than this are needed, the condition counts as satisfiable.
+const MOST_WORK: usize = 1 << 24;
 
 /// A place, a value, and whether it must be that value or must not.
 type Literal<'a> = (&'a Place, i128, bool);
 
 /// Whether some state satisfies `condition`.
 pub(super) fn is_satisfiable(condition: &Condition) -> bool {
-    match ways(condition, true) {
+    match ways(condition, true, &mut 0) {
         Some(ways) => !ways.is_empty(),
         None => true,
     }
 }
 
-/// The consistent ways in which `condition` is `wanted`; `None` when they are too many.
-fn ways(condition: &Condition, wanted: bool) -> Option<Vec<Vec<Literal<'_>>>> {
+/// The consistent ways in which `condition` is `wanted`; `None` when `work` becomes too much.
+fn ways<'a>(condition: &'a Condition, wanted: bool, work: &mut usize) -> Option<Vec<Vec<Literal<'a>>>> {
     match (condition, wanted) {
         (Condition::Is(place, value), _) => Some(vec![vec![(place, *value, wanted)]]),
-        (Condition::Not(inner), _) => ways(inner, !wanted),
+        (Condition::Not(inner), _) => ways(inner, !wanted, work),
         (Condition::All(parts), true) | (Condition::Any(parts), false) => {
             let mut all: Vec<Vec<Literal>> = vec![Vec::new()];
             for part in parts {
-                let more = ways(part, wanted)?;
-                if all.len() * more.len() > MOST_WAYS {
+                let more = ways(part, wanted, work)?;
+                *work = work.saturating_add(literals(&all).saturating_mul(literals(&more)));
+                if *work > MOST_WORK {
                     return None;
                 }
                 let joined = all.iter().flat_map(|way| more.iter().filter_map(|other| joined(way, other)));
@@ -36,14 +37,16 @@ fn ways(condition: &Condition, wanted: bool) -> Option<Vec<Vec<Literal<'_>>>> {
         (Condition::Any(parts), true) | (Condition::All(parts), false) => {
             let mut all = Vec::new();
             for part in parts {
-                all.extend(ways(part, wanted)?);
-                if all.len() > MOST_WAYS {
-                    return None;
-                }
+                all.extend(ways(part, wanted, work)?);
             }
             Some(all)
         }
     }
+}
+
+/// How many literals all `ways` have together, an empty way counting as one.
+fn literals(ways: &[Vec<Literal>]) -> usize {
+    ways.iter().map(|way| way.len().max(1)).sum()
 }
 
 /// Both ways at once, unless they contradict each other.

@@ -52,6 +52,8 @@ pub enum Place {
     Register(usize, String),
     /// A variable.
     Variable(String),
+    /// An element of an array.
+    Element(String, usize),
 }
 
 impl std::fmt::Display for Place {
@@ -59,6 +61,7 @@ impl std::fmt::Display for Place {
         match self {
             Place::Register(thread, name) => write!(f, "{thread}:{name}"),
             Place::Variable(name) => write!(f, "[{name}]"),
+            Place::Element(name, index) => write!(f, "{name}[{index}]"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Guests: random bytes as code, and random instructions that mean harm, under every model and with all kinds of slices.
 
 use super::instructions;
-use super::random::Random;
+use crate::random::Random;
 use fencepost::devices::PhysAddr;
 use fencepost::loader::Image;
 use fencepost::machine::State;

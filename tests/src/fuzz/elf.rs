@@ -1,6 +1,6 @@
 //! Executables with errors: bits flipped, header fields changed, cut short; those that still load are started.
 
-use super::random::Random;
+use crate::random::Random;
 use fencepost::loader::Image;
 use fencepost::programs::Program;
 use fencepost::testbench::Testbench;

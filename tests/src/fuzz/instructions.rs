@@ -1,7 +1,7 @@
 //! Guests of random instructions that mean harm: most can be executed, so that they come far, and all touch what they
 //! should not: page tables, their own code, descriptor tables, devices, modes, exceptions.
 
-use super::random::Random;
+use crate::random::Random;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 

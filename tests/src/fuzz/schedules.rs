@@ -1,6 +1,6 @@
 //! Schedules with errors: what is still one is read back from its own text and replayed.
 
-use super::random::Random;
+use crate::random::Random;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::schedule::Schedule;

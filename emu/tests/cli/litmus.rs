@@ -1,0 +1,125 @@
+//! `fencepost litmus` with files that are no litmus tests: exit code 2, and a message with file, line and column.
+
+use super::fencepost::Folder;
+
+/// A test around `$`, which each case replaces: what it is replaced by, what the message says, and the line and column.
+const CELLS: &[(&str, &str, &str)] = &[
+    ("movk $1,(x)", "there is no instruction `movk`", "4:2"),
+    ("movq $1,%rzx", "there is no register `%rzx`", "4:2"),
+    ("movq $1,%eax", "no encoding of this instruction takes these operands", "4:2"),
+    ("movq $1", "no encoding of this instruction takes these operands", "4:2"),
+    ("mov $1,(x)", "nothing says how wide this access is", "4:2"),
+    ("lock movq $1,(x)", "takes no LOCK prefix", "4:2"),
+    ("lock incq %rax", "takes no LOCK prefix", "4:2"),
+    ("lock mfence", "takes no LOCK prefix", "4:2"),
+    ("jmp L7", "there is no label `L7` in this thread", "4:2"),
+    ("L0: L0: nop", "the label `L0` is there twice", "4:10"),
+    ("movq $99999999999999999999,(x)", "is not an operand", "4:2"),
+    ("movq 5(0x7fffffffffffffff),%rax", "is not an operand", "4:2"),
+    ("movq $1,(x) | nop | nop", "this row has more than 2 cells", "4:22"),
+];
+
+/// Whole files, what the message says, and the line and column.
+const FILES: &[(&str, &str, &str)] = &[
+    ("", "the first line begins with ``", "1:1"),
+    ("ARM A\n{}\nP0;\nexists (x=0)", "the first line begins with `ARM`", "1:1"),
+    ("X86_64\n{}\nP0;\nexists (x=0)", "the test has no name", "1:1"),
+    ("X86_64 A\nwords\n{}\nP0;\nexists (x=0)", "neither a header line nor the initial state", "2:1"),
+    ("X86_64 A\n", "the file ends before the initial state", "2:1"),
+    ("X86_64 A\n{ x=1;\nP0;\n nop;\nexists (x=0)", "this brace is not closed", "2:1"),
+    ("X86_64 A\n{ int x[2]={1,2; }\nP0;\nnop;\nexists (x=0)", "this brace is not closed", "2:1"),
+    ("X86_64 A\n(* (* *)\n{}\nP0;\nexists (x=0)", "this comment does not end", "2:1"),
+    ("X86_64 A\n{ float x; }\nP0;\nexists (x=0)", "`float` is not a type", "2:3"),
+    ("X86_64 A\n{ x=y+1; }\nP0;\nexists (x=0)", "neither a number nor a variable", "2:3"),
+    ("X86_64 A\n{ 0:xyz=1; }\nP0;\nexists (x=0)", "there is no register `xyz`", "2:3"),
+    ("X86_64 A\n{ 2:rax=1; }\nP0;\nnop;\nexists (x=0)", "there is no thread P2; the table has 1", "2:3"),
+    ("X86_64 A\n{ int x[0]; }\nP0;\nexists (x=0)", "an array has from 1 to 4096 elements", "2:3"),
+    ("X86_64 A\n{ int x[2]={1,2,3}; }\nP0;\nexists (x=0)", "3 values for an array of 2", "2:3"),
+    ("X86_64 A\n{}\nP0 | P2;\nnop | nop;\nexists (x=0)", "expected P1, found `P2`", "3:6"),
+    ("X86_64 A\n{}\nP0;\n movq $1,(x)\nexists (x=0)", "expected a row of the table, or a condition", "4:2"),
+    ("X86_64 A\n{}\nP0;\n nop;\n", "expected a row of the table, or a condition", "5:1"),
+    ("X86_64 A\n{}\nP0;\n nop;\nlocations [x\nexists (x=0)", "this list of locations does not end", "5:12"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x=0", "expected `)`", "5:12"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x)", "expected PLACE=VALUE", "5:9"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x=y)", "`y` is not a number", "5:11"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x=0) x", "expected the end of the file", "5:14"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (1:rax=0)", "there is no thread P1; the table has 1", "5:9"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (0:ah=0)", "there is no register `ah`", "5:9"),
+    ("X86_64 A\n{ int x[2]; }\nP0;\n nop;\nexists (x[2]=0)", "`x` is an array of 2: there is no `x[2]`", "5:9"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x=0 /\\ x=1)", "no state can satisfy this condition", "5:8"),
+    ("X86_64 A\n{}\nP0;\n nop;\nexists (x=0 /\\ not (x=0))", "no state can satisfy this condition", "5:8"),
+];
+
+#[test]
+fn malformed_instructions_are_refused_with_their_place() {
+    for (cell, problem, place) in CELLS {
+        let text = format!("X86_64 A\n{{ uint64_t x; }}\n P0 | P1 ;\n {cell} | ;\nexists (x=0)\n");
+        is_refused(text.as_bytes(), problem, place);
+    }
+}
+
+#[test]
+fn malformed_files_are_refused_with_the_place() {
+    for (text, problem, place) in FILES {
+        is_refused(text.as_bytes(), problem, place);
+    }
+}
+
+#[test]
+fn tests_too_large_to_be_any_are_refused_at_once() {
+    let around = |init: &str, code: &str, condition: &str| {
+        format!("X86_64 A\n{{ {init} }}\nP0;\n{code}\nexists ({condition}x=0)\n").into_bytes()
+    };
+    is_refused(&around(&"x=1;".repeat(5000), "nop;", ""), "more than 4096 initial values", "2:");
+    is_refused(&around(&"int x[4096];".repeat(2), "nop;", ""), "more than 4096 initial values", "2:");
+    is_refused(&around("", &"nop;".repeat(1001), ""), "a thread has more than 1000 instructions", "4:");
+    is_refused(&around("", "nop;", &"x=0 /\\ ".repeat(5000)), "more than 4096 parts", "5:");
+    is_refused(&around("", "nop;", &"(".repeat(5000)), "nested too deeply", "5:");
+    is_refused(&around("", "nop;", &"not ".repeat(5000)), "nested too deeply", "5:");
+}
+
+#[test]
+fn a_condition_with_very_many_ways_to_hold_is_answered() {
+    let condition = "(x=0 \\/ y=0) /\\ ".repeat(2000);
+    let text = format!("X86_64 A\n{{}}\nP0;\nnop;\nexists ({condition}x=0)\n");
+    Folder::new().with("a.litmus", text.as_bytes()).run("litmus a.litmus").exits_with(0);
+}
+
+#[test]
+fn what_is_no_file_of_text_is_refused_by_name() {
+    let folder = Folder::new().with("noise.litmus", b"X86_64 A\n\xff\xfe").with("long.litmus", &[b' '; 70_000]);
+    std::fs::create_dir(folder.path().join("empty")).expect("the folder can be written");
+    for (argument, problem) in [
+        ("noise.litmus", "it is not text"),
+        ("long.litmus", "it is too long for a litmus test"),
+        ("empty", "there is no *.litmus file in `empty`"),
+        ("none.litmus", "No such file"),
+        ("none/", "No such file"),
+    ] {
+        let said = folder.run(&format!("litmus {argument}")).exits_with(2);
+        assert!(said.stderr.contains(problem) && said.stderr.contains(argument), "{argument}: {}", said.stderr);
+        assert_eq!(said.stdout, "");
+    }
+}
+
+#[test]
+fn one_malformed_file_does_not_hide_the_others() {
+    let good = b"X86_64 good\n{}\nP0;\nmovq $1,(x);\nforall (x=1)\n";
+    let folder =
+        Folder::new().with("bad.litmus", b"X86_64 bad\n{}\nP0;\nmovk;\nexists (x=1)\n").with("good.litmus", good);
+    let said = folder.run("litmus bad.litmus good.litmus").exits_with(2);
+    assert!(said.stdout.contains("Test good Required (tso)"), "{said:?}");
+    assert!(said.stderr.contains("1 of 2 files are no litmus tests"), "{said:?}");
+}
+
+/// Fails unless `text` is refused as `a.litmus` with this problem at `LINE:COLUMN`.
+fn is_refused(text: &[u8], problem: &str, place: &str) {
+    let folder = Folder::new().with("a.litmus", text);
+    let said = folder.run("litmus a.litmus");
+    let shown = String::from_utf8_lossy(&text[..text.len().min(200)]);
+    assert_eq!(said.code, 2, "{shown}\n{}", said.stderr);
+    assert_eq!(said.stdout, "", "{shown}");
+    for words in [problem, &format!("a.litmus:{place}"), "1 of 1 files are no litmus tests"] {
+        assert!(said.stderr.contains(words), "no `{words}` in the message about\n{shown}\n{}", said.stderr);
+    }
+}

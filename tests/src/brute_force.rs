@@ -1,0 +1,17 @@
+//! A second opinion on litmus tests: tiny programs enumerated byte by byte, without any cleverness.
+//!
+//! Written from the rules alone (DESIGN section 3; x86-TSO, CACM 2010; SDM 3A 9.2), with its own interpreter and its own store
+//! buffer, so that it shares no mistake with the explorer. Every step of every thread and every drain is tried in every
+//! state; equal states are met once; there is no reduction. What it costs: one program of three threads has up to some
+//! 100,000 states.
+//!
+//! One thing is taken from the machine, because no rule says it: of the two accesses across a cache line the lower one is
+//! made first.
+
+mod enumerate;
+mod generate;
+mod program;
+
+pub use enumerate::{Model, enumerate};
+pub use generate::generate;
+pub use program::{Fence, Instruction, Operation, Program, Register, Spot};

@@ -1,0 +1,96 @@
+//! Random programs that are small, and likely to be interesting.
+
+use super::program::{Fence, Instruction, Operation, Program, Register, Spot};
+use crate::random::Random;
+
+/// What the accesses of a program look like.
+#[derive(Clone, Copy)]
+enum Style {
+    /// Aligned quadwords: the classic tests.
+    Quadwords,
+    /// Any sizes within one quadword.
+    Mixed,
+    /// Any sizes around the border of two cache lines.
+    Lines,
+}
+
+/// The program of `seed`.
+pub fn generate(seed: u64) -> Program {
+    let mut random = Random::new(seed);
+    let style = random.pick(&[Style::Quadwords, Style::Quadwords, Style::Mixed, Style::Mixed, Style::Lines]);
+    let variables = random.pick(&[1, 2, 2, 2, 3]);
+    let threads = random.pick(&[2, 2, 3]);
+    let longest = match (threads, style) {
+        (2, Style::Quadwords | Style::Mixed) => 4,
+        (2, Style::Lines) | (_, Style::Quadwords | Style::Mixed) => 3,
+        (_, Style::Lines) => 2,
+    };
+    let thread = |random: &mut Random| {
+        let length = 1 + random.index(longest);
+        (0..length).map(|_| instruction(random, style, variables)).collect()
+    };
+    Program {
+        threads: (0..threads).map(|_| thread(&mut random)).collect(),
+        registers: (0..threads).map(|_| registers(&mut random)).collect(),
+    }
+}
+
+fn registers(random: &mut Random) -> [u64; 3] {
+    // rax is often what CMPXCHG finds.
+    [random.pick(&[0, 0, 1, 0x0101]), 1 + random.below(3) * 0x0101_0101_0101_0101, 0x2122_2324_2526_2728]
+}
+
+fn instruction(random: &mut Random, style: Style, variables: usize) -> Instruction {
+    let spot = spot(random, style, variables);
+    let register = random.pick(&Register::ALL);
+    match random.below(20) {
+        0..=5 => Instruction::Load(spot, register),
+        6..=9 => Instruction::StoreImmediate(spot, immediate(random, spot.size)),
+        10..=11 => Instruction::Store(spot, register),
+        12..=13 => {
+            let size = if spot.size < 4 { 4 } else { spot.size };
+            let offset = if matches!(style, Style::Lines) { spot.offset.min(64) } else { spot.offset.min(8 - size) };
+            Instruction::StoreNonTemporal(Spot { size, offset, ..spot }, register)
+        }
+        14 => Instruction::Fence(Fence::Mfence),
+        15 => Instruction::Fence(random.pick(&[Fence::Sfence, Fence::Sfence, Fence::Lfence])),
+        16..=17 => Instruction::Modify { spot, operation: operation(random, spot.size), is_locked: false },
+        _ => Instruction::Modify { spot, operation: operation(random, spot.size), is_locked: true },
+    }
+}
+
+fn operation(random: &mut Random, size: usize) -> Operation {
+    let (value, register) = (immediate(random, size), random.pick(&Register::ALL));
+    random.pick(&[
+        Operation::Add(value),
+        Operation::Or(value),
+        Operation::Xor(value),
+        Operation::Inc,
+        Operation::Not,
+        Operation::Xadd(register),
+        Operation::Cmpxchg(register),
+        Operation::Xchg(register),
+    ])
+}
+
+/// A number that is positive in `size` bytes.
+fn immediate(random: &mut Random, size: usize) -> u32 {
+    let value = random.pick(&[1, 2, 3, 0x0101, 0x0203, 0x0102_0304, 0x0505_0505]);
+    if size == 1 {
+        value & 0x7f
+    } else if size == 2 {
+        value & 0x7fff
+    } else {
+        value
+    }
+}
+
+fn spot(random: &mut Random, style: Style, variables: usize) -> Spot {
+    let variable = random.index(variables);
+    let size = random.pick(&[1, 2, 4, 8]);
+    match style {
+        Style::Quadwords => Spot { variable, offset: 0, size: 8 },
+        Style::Mixed => Spot { variable, offset: random.index(8 - size + 1), size },
+        Style::Lines => Spot { variable, offset: 64 - random.index(size + 1), size },
+    }
+}

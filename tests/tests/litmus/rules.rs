@@ -1,0 +1,80 @@
+//! The rules of the memory models, each by a litmus test of ours and a verdict that stands here: should someone bless a
+//! wrong set of states and change the file's own verdict with it, this table still knows.
+
+use super::suite::{ours, outcomes};
+use fencepost::explorer::Limits;
+use fencepost::litmus::Pool;
+use fencepost::memory_model::MemoryModel;
+
+/// A test, and under which models its condition can hold.
+const RULES: &[(&str, &[MemoryModel])] = &[
+    // Stores wait in a buffer.
+    ("two-threads/SB", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("two-threads/R", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("control/SB+never-taken", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("more-threads/RWC", &[MemoryModel::TSO, MemoryModel::PSO]),
+    // They drain in order, except under PSO.
+    ("two-threads/MP", &[MemoryModel::PSO]),
+    ("two-threads/S", &[MemoryModel::PSO]),
+    ("two-threads/2+2W", &[MemoryModel::PSO]),
+    ("fences/R+po+mfence", &[MemoryModel::PSO]),
+    // Loads are made in order, before later stores, and memory is one.
+    ("two-threads/LB", &[]),
+    ("two-threads/CoRR", &[]),
+    ("two-threads/CoWW", &[]),
+    ("more-threads/WRC", &[]),
+    ("more-threads/IRIW", &[]),
+    // Only some fences keep loads behind stores.
+    ("fences/SB+mfences", &[]),
+    ("fences/SB+mfence+po", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("fences/SB+lfences", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("fences/SB+sfences", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("fences/SB+cpuids", &[]),
+    ("fences/MP+sfence", &[]),
+    ("fences/MP+lfence", &[MemoryModel::PSO]),
+    // Locked instructions are full fences, unlocked ones none.
+    ("locked/SB+xchgs", &[]),
+    ("locked/SB+lock-or", &[]),
+    ("locked/SB+lock-cmpxchg-fails", &[]),
+    ("locked/SB+unlocked-add", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("locked/MP+lock-between", &[]),
+    ("locked/MP+unlocked-between", &[MemoryModel::PSO]),
+    // Read-modify-writes are two steps without LOCK, under every model.
+    ("updates/inc", &MemoryModel::ALL),
+    ("updates/failed-cmpxchg-writes", &MemoryModel::ALL),
+    ("updates/tickets", &[]),
+    ("updates/test-and-set", &[]),
+    // Store forwarding.
+    ("forwarding/n6", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("forwarding/n5", &[]),
+    ("forwarding/n4b", &[]),
+    ("sizes/forward-byte-of-long", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/partial-forward-waits", &[]),
+    ("sizes/two-stores-cover-waits", &[]),
+    ("sizes/waits-for-older-too", &[MemoryModel::PSO]),
+    // What is one access and what is two.
+    ("sizes/store-8-atomic", &[]),
+    ("sizes/unaligned-in-line", &[]),
+    ("lines/torn-store", &MemoryModel::ALL),
+    ("lines/torn-load", &MemoryModel::ALL),
+    ("lines/whole-locked", &[]),
+    // Non-temporal stores.
+    ("non-temporal/MP+movnti", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("non-temporal/MP+movnti+sfence", &[]),
+    ("non-temporal/MP+movnti+lfence", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("non-temporal/MP+movnti+lock", &[]),
+    ("non-temporal/CoWW+movnti", &[]),
+];
+
+#[test]
+fn the_rules_hold() {
+    let (ours, mut pool) = (ours(), Pool::new());
+    for (path, possible) in RULES {
+        let file = ours.iter().find(|it| it.path == format!("{path}.litmus"));
+        let test = &file.unwrap_or_else(|| panic!("there is no {path}")).test;
+        for (model, outcome) in outcomes(&mut pool, test, &Limits::default()) {
+            assert!(outcome.complete, "{path} under {model}");
+            assert_eq!(outcome.positive > 0, possible.contains(&model), "{path} under {model}: {outcome:#?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The explorer and the brute force of [`fencepost_tests::brute_force`] on the same program.
+
+use super::suite::outcomes;
+use fencepost::explorer::Limits;
+use fencepost::litmus::{Outcome, Pool, parse};
+use fencepost_tests::brute_force::{Model, enumerate, generate};
+use std::collections::BTreeSet;
+
+/// The most states on the way of the brute force; a program with more is left out, and counted.
+const MOST: usize = 300_000;
+/// The most states on the way with the reduction for which it is also tried without.
+const SMALL: usize = 2000;
+
+/// Whether the program of `seed` was compared.
+pub(super) fn compare(pool: &mut Pool, seed: u64) -> bool {
+    let program = generate(seed);
+    let text = program.litmus();
+    let test = parse::parse(&text).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong:?}\n{text}"));
+    let found = outcomes(pool, &test, &Limits::default());
+    nests(&found).unwrap_or_else(|problem| panic!("seed {seed}: {problem}\n{text}"));
+    reduces_nothing_away(pool, &test, &found).unwrap_or_else(|problem| panic!("seed {seed}: {problem}\n{text}"));
+    for ((name, outcome), model) in found.iter().zip([Model::Sc, Model::Tso, Model::Pso]) {
+        let Some(expected) = enumerate(&program, model, MOST) else { return false };
+        let found: BTreeSet<String> = outcome.states.iter().cloned().collect();
+        assert!(outcome.complete, "seed {seed} under {name}: {:?} {:?}\n{text}", outcome.cuts, outcome.faults);
+        let (more, less): (Vec<_>, Vec<_>) =
+            (found.difference(&expected).collect(), expected.difference(&found).collect());
+        assert!(
+            more.is_empty() && less.is_empty(),
+            "seed {seed} under {name}: the explorer alone has {more:#?}, the brute force alone has {less:#?}\n{text}"
+        );
+    }
+    true
+}
+
+/// Whether every final state under a model is one under the weaker models.
+pub(super) fn nests(outcomes: &[(fencepost::memory_model::MemoryModel, Outcome)]) -> Result<(), String> {
+    for pair in outcomes.windows(2) {
+        let ((strong, few), (weak, many)) = (&pair[0], &pair[1]);
+        if let Some(state) = few.states.iter().find(|state| !many.states.contains(state)) {
+            return Err(format!("`{state}` is possible under {strong} and not under {weak}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the final states are the same without the reduction, where there are not too many states.
+pub(super) fn reduces_nothing_away(
+    pool: &mut Pool,
+    test: &fencepost::litmus::test::Test,
+    reduced: &[(fencepost::memory_model::MemoryModel, Outcome)],
+) -> Result<(), String> {
+    if reduced.iter().any(|(_, outcome)| outcome.explored > SMALL) {
+        return Ok(());
+    }
+    let limits = Limits { reduces: false, ..Limits::default() };
+    for ((model, whole), (_, reduced)) in outcomes(pool, test, &limits).iter().zip(reduced) {
+        if whole.states != reduced.states || !whole.complete {
+            return Err(format!("under {model} the reduction has {:#?}, without {:#?}", reduced.states, whole.states));
+        }
+    }
+    Ok(())
+}

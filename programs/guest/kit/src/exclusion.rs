@@ -27,7 +27,8 @@ pub fn contend<T>(core: &Core, free: impl Fn(), lock: impl Fn() -> T, unlock: im
 fn enter<T>(lock: impl Fn() -> T, unlock: impl Fn(T)) {
     let ticket = lock();
     let counted = COUNTER.load();
-    // A long stay: other cores may run now, and have to wait.
+    // A long stay: other cores may run now, and again, and have to wait.
+    pause();
     pause();
     COUNTER.store(counted + 1);
     unlock(ticket);

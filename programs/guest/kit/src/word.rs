@@ -84,6 +84,18 @@ macro_rules! word {
                 before
             }
 
+            /// `xadd [word], reg`: adds and returns what was there; a load and a store, and another core can come between.
+            #[inline(always)]
+            pub fn xadd(&self, value: $type) -> $type {
+                let before: $type;
+                // SAFETY: the pointer comes from a reference to a cell.
+                unsafe {
+                    asm!(concat!("xadd ", $pointer, " ptr [{at}], {value", $register, "}"), at = in(reg) self.0.get(),
+                        value = inlateout(reg) value => before, options(nostack));
+                }
+                before
+            }
+
             /// `xchg [word], reg`: returns what was there; locked even without the prefix, so a full fence.
             #[inline(always)]
             pub fn xchg(&self, value: $type) -> $type {
@@ -94,6 +106,19 @@ macro_rules! word {
                         value = inlateout(reg) value => before, options(nostack, preserves_flags));
                 }
                 before
+            }
+
+            /// `cmpxchg [word], reg`: stores `new` if `expected` was there; else returns what was. A load and a store, and
+            /// another core can come between.
+            #[inline(always)]
+            pub fn cmpxchg(&self, expected: $type, new: $type) -> Result<(), $type> {
+                let before: $type;
+                // SAFETY: the pointer comes from a reference to a cell.
+                unsafe {
+                    asm!(concat!("cmpxchg ", $pointer, " ptr [{at}], {new", $register, "}"), at = in(reg) self.0.get(),
+                        new = in(reg) new, inlateout("rax") expected => before, options(nostack));
+                }
+                if before == expected { Ok(()) } else { Err(before) }
             }
 
             /// `lock cmpxchg [word], reg`: stores `new` if `expected` was there; else returns what was. A full fence

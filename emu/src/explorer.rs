@@ -17,6 +17,7 @@ pub mod explain;
 pub mod graph;
 mod hang;
 mod local;
+mod numbering;
 mod op;
 mod reduction;
 pub mod region;
@@ -31,6 +32,7 @@ mod walk;
 
 pub use exhaustive::{Cut, Limits};
 pub use op::Beyond;
+pub use state::Progress;
 pub use strategy::Strategy;
 
 use crate::board::Board;
@@ -141,6 +143,7 @@ impl Explorer {
             model: MemoryModel::SC,
             capacity,
             toggles: Toggles::default(),
+            watcher: None,
         };
         Explorer { world }
     }
@@ -149,6 +152,11 @@ impl Explorer {
     pub fn start_here(&mut self, cores: u8) -> Start {
         let locals = survey::cores(cores).map(|core| self.first(core)).collect();
         self.start(locals, Vec::new())
+    }
+
+    /// Tells `watcher` from time to time how far an exploration has come.
+    pub fn watch(&mut self, watcher: impl Fn(Progress) + Send + 'static) {
+        self.world.watcher = Some(Box::new(watcher));
     }
 
     /// The local state of `core` when exploration began.
@@ -196,6 +204,7 @@ impl Explorer {
         self.world.toggles.clone_from(toggles);
         let mut found = strategy.explore(&mut self.world, &start.0, limits);
         let finals = std::mem::take(&mut found.finals);
+        finals.iter().for_each(|(_, state)| self.world.know(state));
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
         Explored { found, finals, model, toggles: toggles.clone() }
     }

@@ -7,13 +7,14 @@ use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
-use super::{progress, stdout};
+use super::table::grouped;
+use super::{progress, seeds, stdout};
 use clap::Args;
 use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
-use fencepost::explorer::{Limits, Strategy};
+use fencepost::explorer::{Limits, Progress, Strategy};
 use fencepost::schedule::Schedule;
 use report::Report;
 use std::path::PathBuf;
@@ -40,6 +41,10 @@ pub(super) struct Explore {
     /// Give up exploring under a model after this many seconds
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
+
+    /// How many threads explore [default: one on each processor]; what is found does not depend on it
+    #[arg(long, value_name = "N", help_heading = "Exploration", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
 
     /// How orders are chosen: all of them, all with at most --bound preemptions, or --runs drawn from --seed
     #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", value_enum, default_value_t = Strategies::Exhaustive)]
@@ -142,18 +147,23 @@ impl Explore {
         let sheet = self.sheet.as_deref().map(OutputFile::check).transpose()?;
         let dot = self.dot.as_deref().map(OutputFile::check).transpose()?;
         let spinner = progress::spinner();
+        let threads = seeds::pool(self.jobs)?;
         let limits = Limits {
             states: self.max_states as usize,
             time: self.time.map(std::time::Duration::from_secs),
+            threads: threads.current_num_threads(),
             ..Limits::default()
         };
+        let sign = spinner.clone();
+        let began = std::time::Instant::now();
+        surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
         let surveys: Vec<Survey> = self
             .guest
             .models()
             .into_iter()
             .map(|model| {
                 spinner.set_message(format!("exploring under {model}"));
-                surveyor.survey(self.strategy(), model, &limits)
+                threads.install(|| surveyor.survey(self.strategy(), model, &limits))
             })
             .collect();
         spinner.set_message("looking for a short way to tell");
@@ -228,6 +238,28 @@ impl Explore {
         }
         Ok(files)
     }
+}
+
+/// How far exploration has come, and what is left of it.
+///
+/// How many states there are is not known before they have been met. While the states with steps to take become fewer, what
+/// is left is guessed from how fast they do.
+fn describe(progress: Progress, elapsed: std::time::Duration) -> String {
+    let Progress { states, left } = progress;
+    let per_second = states as f64 / elapsed.as_secs_f64().max(1e-3);
+    let done = states.saturating_sub(left);
+    let rest = if left < states / 8 {
+        // So late, the rest dies out about as fast as it has begun to.
+        format!("about {:.0} s left", left as f64 * (left as f64 / done.max(1) as f64 + 1.0) / per_second)
+    } else {
+        "still growing".into()
+    };
+    format!(
+        "{} states, {} to go on from, {:.0} a second, {rest}",
+        grouped(states as u64),
+        grouped(left as u64),
+        per_second
+    )
 }
 
 /// A way to an outcome.

@@ -6,7 +6,10 @@ use super::reduction::single_step;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use crate::core::CoreId;
+use rayon::iter::ParallelIterator;
+use rayon::slice::ParallelSlice;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What bounds an exploration.
@@ -18,13 +21,22 @@ pub struct Limits {
     pub time: Option<Duration>,
     /// Whether equivalent orders of steps are left out.
     pub reduces: bool,
+    /// How many threads take steps, those of the rayon pool that this is called in. What is found does not depend on it.
+    pub threads: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { states: 10_000_000, time: None, reduces: true }
+        Limits { states: 10_000_000, time: None, reduces: true, threads: 1 }
     }
 }
+
+/// States whose steps are taken between two looks at the bounds.
+const BLOCK: usize = 8192;
+/// Fewer states than this are not worth waking threads for.
+const WORTH_THREADS: usize = 512;
+/// States that a thread takes at a time.
+const PIECE: usize = 64;
 
 /// The most steps that are taken for all others before a state is stored: a circle of such steps must be noticed.
 const LONGEST_CHAIN: usize = 4096;
@@ -137,8 +149,9 @@ struct Search<'a> {
     world: &'a mut World,
     sharing: &'a mut Sharing,
     limits: &'a Limits,
+    /// One more for each thread, once there is enough to do.
+    workers: Vec<Mutex<World>>,
     numbers: HashMap<u128, u32>,
-    level: Vec<(u32, State)>,
     next_level: Vec<(u32, State)>,
     found: Found,
     /// Something turned out to be contended that was taken to be private.
@@ -151,8 +164,8 @@ impl<'a> Search<'a> {
             world,
             sharing,
             limits,
+            workers: Vec::new(),
             numbers: HashMap::new(),
-            level: Vec::new(),
             next_level: Vec::new(),
             found: Found::default(),
             has_news: false,
@@ -160,104 +173,168 @@ impl<'a> Search<'a> {
     }
 
     fn run(&mut self, first: &State) {
-        self.note_operations(first);
+        let began = Instant::now();
+        let mut expanded = Expanded::default();
         let mut first = first.clone();
-        if self.limits.reduces {
-            self.follow(&mut first);
-        }
+        let mut expansion = self.expansion();
+        expansion.note_all(&first, &mut expanded);
+        expansion.follow(&mut first, &mut expanded);
+        self.note(&expanded);
         self.numbers.insert(fingerprint(&first), 0);
         self.found.met.push(Met { from: None });
-        self.level.push((0, first));
-        let began = Instant::now();
-        while !self.level.is_empty() && !self.has_news {
-            if self.limits.time.is_some_and(|limit| began.elapsed() > limit) {
-                self.found.cuts.insert(Cut::Time);
-                return;
-            }
-            for (number, state) in std::mem::take(&mut self.level) {
+        let mut level = vec![(0, first)];
+        while !level.is_empty() && !self.has_news {
+            for block in level.chunks(BLOCK) {
+                if self.limits.time.is_some_and(|limit| began.elapsed() > limit) {
+                    self.found.cuts.insert(Cut::Time);
+                    return;
+                }
                 if self.found.met.len() > self.limits.states {
                     self.found.cuts.insert(Cut::States);
                     return;
                 }
-                self.expand(number, state);
+                self.expand(block);
             }
-            self.level = std::mem::take(&mut self.next_level);
+            level = std::mem::take(&mut self.next_level);
+            self.world.report_progress(self.found.met.len(), level.len());
         }
     }
 
-    /// Takes the steps that are possible in `state`.
-    fn expand(&mut self, number: u32, state: State) {
-        let steps = possible_steps(self.world, &state);
-        if self.world.is_some_buffer_full(&state) {
-            self.found.cuts.insert(Cut::Depth);
-        }
-        if steps.is_empty() {
-            self.found.finals.push((number, state));
+    /// Takes the steps of all states in `block`. What comes of it does not depend on how many threads do that.
+    fn expand(&mut self, block: &[(u32, State)]) {
+        if self.limits.threads <= 1 || block.len() < WORTH_THREADS {
+            for (number, state) in block {
+                let expanded = self.expansion().of(state);
+                self.merge(*number, state, expanded);
+            }
             return;
         }
-        // A state is stored where no step stands for all others, or where a chain of such steps may have closed a circle:
-        // then all are taken (the cycle proviso).
-        for step in steps {
-            self.take(number, &state, step);
+        while self.workers.len() < self.limits.threads {
+            self.workers.push(Mutex::new(self.world.fork()));
+        }
+        let (workers, sharing, reduces) = (&self.workers, &*self.sharing, self.limits.reduces);
+        let pieces: Vec<Vec<Expanded>> = block
+            .par_chunks(PIECE)
+            .map(|piece| {
+                // A thread of rayon's has a number; there are as many workers as threads may be at it.
+                let index = rayon::current_thread_index().unwrap_or(0) % workers.len();
+                let mut world = workers[index].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut expansion = Expansion { world: &mut world, sharing, reduces };
+                piece.iter().map(|(_, state)| expansion.of(state)).collect()
+            })
+            .collect();
+        for ((number, state), expanded) in block.iter().zip(pieces.into_iter().flatten()) {
+            self.merge(*number, state, expanded);
         }
     }
 
-    /// Notes what every core does next in `state`, and what it has done that is still in its buffer.
-    fn note_operations(&mut self, state: &State) {
-        let memory = self.world.stage.base().ram_bytes();
-        for (index, at) in state.cores.iter().enumerate() {
-            let core = CoreId(index as u8);
-            self.note_operation(state, core);
-            for entry in at.buffer.entries() {
-                self.has_news |= self.sharing.note(core, &Op::Store(*entry), memory) && self.limits.reduces;
+    fn expansion(&mut self) -> Expansion<'_> {
+        Expansion { world: self.world, sharing: self.sharing, reduces: self.limits.reduces }
+    }
+
+    fn merge(&mut self, number: u32, state: &State, expanded: Expanded) {
+        self.note(&expanded);
+        if expanded.successors.is_empty() {
+            self.found.finals.push((number, state.clone()));
+        }
+        for (step, after, name) in expanded.successors {
+            let next = self.found.met.len() as u32;
+            let known = *self.numbers.entry(name).or_insert(next);
+            self.found.edges.push((number, known));
+            if known == next {
+                self.found.met.push(Met { from: Some((number, step)) });
+                self.next_level.push((next, after));
             }
         }
     }
 
-    fn note_operation(&mut self, state: &State, core: CoreId) {
-        let memory = self.world.stage.base().ram_bytes();
-        let op = self.world.op(state, core);
-        if let Op::Beyond { reason, .. } = op {
-            self.found.cuts.insert(Cut::Beyond(*reason));
+    fn note(&mut self, expanded: &Expanded) {
+        let ram_bytes = self.world.stage.base().ram_bytes();
+        for (core, op) in &expanded.notes {
+            self.has_news |= self.sharing.note(*core, op, ram_bytes) && self.limits.reduces;
         }
-        self.has_news |= self.sharing.note(core, op, memory) && self.limits.reduces;
+        self.found.cuts.extend(&expanded.cuts);
+        self.found.transitions += expanded.transitions;
     }
+}
 
-    /// Takes `step` from `state`, and the steps after it that stand for all others.
-    fn take(&mut self, number: u32, state: &State, step: Step) {
-        let mut after = self.world.after(state, step, &mut Vec::new());
-        self.note_step(&after, step);
-        self.found.transitions += 1;
-        if self.limits.reduces {
-            self.follow(&mut after);
+/// Takes the steps of one state after the other.
+struct Expansion<'a> {
+    world: &'a mut World,
+    sharing: &'a Sharing,
+    reduces: bool,
+}
+
+/// What came of taking the steps of a state.
+#[derive(Default)]
+struct Expanded {
+    /// The steps taken, and where each led.
+    successors: Vec<(Step, State, u128)>,
+    /// Operations that were met and that say something new about what is shared.
+    notes: Vec<(CoreId, Op)>,
+    cuts: BTreeSet<Cut>,
+    transitions: u64,
+}
+
+impl Expansion<'_> {
+    /// Takes all steps that are possible in `state`.
+    ///
+    /// A state is stored where no step stands for all others, or where a chain of such steps may have closed a circle: then
+    /// all are taken (the cycle proviso).
+    fn of(&mut self, state: &State) -> Expanded {
+        self.world.know(state);
+        let mut expanded = Expanded::default();
+        if self.world.is_some_buffer_full(state) {
+            expanded.cuts.insert(Cut::Depth);
         }
-        let next = self.found.met.len() as u32;
-        let known = *self.numbers.entry(fingerprint(&after)).or_insert(next);
-        self.found.edges.push((number, known));
-        if known == next {
-            self.found.met.push(Met { from: Some((number, step)) });
-            self.next_level.push((next, after));
+        for step in possible_steps(self.world, state) {
+            let mut after = self.world.after(state, step, &mut Vec::new());
+            self.note_step(&after, step, &mut expanded);
+            self.follow(&mut after, &mut expanded);
+            let name = fingerprint(&after);
+            expanded.successors.push((step, after, name));
         }
+        expanded
     }
 
     /// Takes steps that stand for all others, as long as there are any.
-    fn follow(&mut self, state: &mut State) {
+    fn follow(&mut self, state: &mut State, expanded: &mut Expanded) {
         for _ in 0..LONGEST_CHAIN {
-            if state.stop.is_some() {
+            if state.stop.is_some() || !self.reduces {
                 return;
             }
             let Some(step) = single_step(self.world, self.sharing, state) else { return };
             *state = self.world.after(state, step, &mut Vec::new());
-            self.note_step(state, step);
-            self.found.transitions += 1;
+            self.note_step(state, step, expanded);
         }
     }
 
     /// Notes what the core does next that has taken `step`.
-    fn note_step(&mut self, state: &State, step: Step) {
+    fn note_step(&mut self, after: &State, step: Step, expanded: &mut Expanded) {
+        expanded.transitions += 1;
         match step {
-            Step::Operate(core) if state.stop.is_none() => self.note_operation(state, core),
+            Step::Operate(core) if after.stop.is_none() => self.note(after, core, expanded),
             Step::Operate(_) | Step::Drain(..) | Step::Arrive => (),
+        }
+    }
+
+    /// Notes what every core does next in `state`, and what it has done that is still in its buffer.
+    fn note_all(&mut self, state: &State, expanded: &mut Expanded) {
+        for (index, at) in state.cores.iter().enumerate() {
+            let core = CoreId(index as u8);
+            self.note(state, core, expanded);
+            expanded.notes.extend(at.buffer.entries().iter().map(|entry| (core, Op::Store(*entry))));
+        }
+    }
+
+    fn note(&mut self, state: &State, core: CoreId, expanded: &mut Expanded) {
+        let ram_bytes = self.world.stage.base().ram_bytes();
+        let op = self.world.op(state, core);
+        if let Op::Beyond { reason, .. } = op {
+            expanded.cuts.insert(Cut::Beyond(*reason));
+        }
+        if !self.sharing.knows(core, op, ram_bytes) {
+            expanded.notes.push((core, op.clone()));
         }
     }
 }

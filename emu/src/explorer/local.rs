@@ -5,11 +5,13 @@
 //! is executed once, on the real engine, however many states of the whole machine it occurs in.
 //! The instructions between two operations that others could observe are no scheduling points and belong to the first.
 
+use super::numbering::Numbering;
 use super::op::{Edge, Op};
 use crate::machine::staging::Local;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 
 /// The number of a local state.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -18,65 +20,98 @@ pub(super) struct LocalId(u32);
 /// What an operation reads: up to 16 bytes, as a number.
 pub(super) type Input = u128;
 
-/// Every local state met so far.
+/// Every local state that this thread has met, out of those that all have numbered.
 #[derive(Default)]
 pub(super) struct Locals {
-    met: Vec<Met>,
+    all: Arc<Numbering<Local>>,
+    met: Vec<Option<Met>>,
+    /// Numbers by fingerprint: what this thread has numbered before it need not ask for again.
     numbers: HashMap<u128, LocalId>,
 }
 
 /// A local state, and what is known of its future.
 struct Met {
-    local: Local,
+    local: Arc<Local>,
     op: Option<Op>,
     /// What follows on each input that has been tried.
     edges: Vec<(Input, Edge)>,
 }
 
 impl Locals {
+    /// For another thread: nothing met, the same numbers.
+    pub(super) fn fork(&self) -> Locals {
+        Locals { all: Arc::clone(&self.all), ..Locals::default() }
+    }
+
     /// The number of `local`.
     pub(super) fn number(&mut self, local: Local) -> LocalId {
-        let next = LocalId(u32::try_from(self.met.len()).expect("there are fewer than 2^32 local states"));
-        let number = *self.numbers.entry(fingerprint(&local)).or_insert(next);
-        if number == next {
-            self.met.push(Met { local, op: None, edges: Vec::new() });
+        let name = fingerprint(&local);
+        if let Some(&known) = self.numbers.get(&name) {
+            return known;
         }
-        number
+        let (number, local) = self.all.number(local);
+        self.numbers.insert(name, LocalId(number));
+        self.meet(number as usize, local);
+        LocalId(number)
+    }
+
+    /// Learns what the number stands for, which another thread may have given.
+    pub(super) fn know(&mut self, id: LocalId) {
+        let index = id.0 as usize;
+        if self.met.get(index).is_none_or(Option::is_none) {
+            let local = self.all.value(id.0);
+            self.meet(index, local);
+        }
+    }
+
+    fn meet(&mut self, index: usize, local: Arc<Local>) {
+        if self.met.len() <= index {
+            self.met.resize_with(index + 1, || None);
+        }
+        self.met[index].get_or_insert(Met { local, op: None, edges: Vec::new() });
+    }
+
+    fn met(&self, id: LocalId) -> &Met {
+        self.met[id.0 as usize].as_ref().expect("the number is known to this thread")
+    }
+
+    fn met_mut(&mut self, id: LocalId) -> &mut Met {
+        self.met[id.0 as usize].as_mut().expect("the number is known to this thread")
     }
 
     /// The local state with this number.
     pub(super) fn local(&self, id: LocalId) -> &Local {
-        &self.met[id.0 as usize].local
+        &self.met(id).local
     }
 
     /// All of them, with what they do next.
     pub(super) fn all(&self) -> impl Iterator<Item = (&Local, Option<&Op>)> {
-        self.met.iter().map(|met| (&met.local, met.op.as_ref()))
+        self.met.iter().flatten().map(|met| (&*met.local, met.op.as_ref()))
     }
 
     /// What it does next, if that has been tried.
     pub(super) fn op(&self, id: LocalId) -> Option<&Op> {
-        self.met[id.0 as usize].op.as_ref()
+        self.met(id).op.as_ref()
     }
 
     /// What follows when it reads `input`, if that has been tried.
     pub(super) fn edge(&self, id: LocalId, input: Input) -> Option<&Edge> {
-        self.met[id.0 as usize].edges.iter().find(|(known, _)| *known == input).map(|(_, edge)| edge)
+        self.met(id).edges.iter().find(|(known, _)| *known == input).map(|(_, edge)| edge)
     }
 
     /// Remembers what it does next.
     pub(super) fn learn_op(&mut self, id: LocalId, op: Op) {
-        self.met[id.0 as usize].op = Some(op);
+        self.met_mut(id).op = Some(op);
     }
 
     /// Remembers what follows.
     pub(super) fn learn_edge(&mut self, id: LocalId, input: Input, edge: Edge) {
-        self.met[id.0 as usize].edges.push((input, edge));
+        self.met_mut(id).edges.push((input, edge));
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.met.len()
+        self.met.iter().flatten().count()
     }
 }
 

@@ -83,6 +83,21 @@ impl Stage {
         Stage { machine, base, kinds: HashMap::new(), code: HashSet::new(), tables, board, is_shared }
     }
 
+    /// Another stage like this one, for another thread.
+    pub(super) fn fork(&mut self) -> Stage {
+        let mut machine = self.machine.fork();
+        machine.set_details(true);
+        Stage {
+            machine,
+            base: self.base.clone(),
+            kinds: self.kinds.clone(),
+            code: self.code.clone(),
+            tables: self.tables.clone(),
+            board: self.board.clone(),
+            is_shared: self.is_shared,
+        }
+    }
+
     /// Memory as it was when exploration began.
     pub(super) fn base(&self) -> &Memory {
         &self.base

@@ -68,9 +68,45 @@ pub(super) struct World {
     pub(super) capacity: Capacity,
     /// Fences that the program does not have, and fences of its own that are left out.
     pub(super) toggles: Toggles,
+    /// Who is told how far an exploration has come.
+    pub(super) watcher: Option<Box<dyn Fn(Progress) + Send>>,
+}
+
+/// How far an exploration has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// States met.
+    pub states: usize,
+    /// How many of them have steps that have not been taken.
+    pub left: usize,
 }
 
 impl World {
+    /// The same rules for another thread, with a machine of its own.
+    pub(super) fn fork(&mut self) -> World {
+        World {
+            stage: self.stage.fork(),
+            locals: self.locals.fork(),
+            boards: self.boards.fork(),
+            model: self.model,
+            capacity: self.capacity,
+            toggles: self.toggles.clone(),
+            watcher: None,
+        }
+    }
+
+    pub(super) fn report_progress(&self, states: usize, left: usize) {
+        if let Some(watcher) = &self.watcher {
+            watcher(Progress { states, left });
+        }
+    }
+
+    /// Learns what the numbers in `state` stand for, which another thread may have given.
+    pub(super) fn know(&mut self, state: &State) {
+        state.cores.iter().for_each(|at| self.locals.know(at.local));
+        self.boards.know(state.board);
+    }
+
     /// The operation that `core` performs next in `state`.
     pub(super) fn op(&mut self, state: &State, core: CoreId) -> &Op {
         let id = state.cores[core.index()].local;

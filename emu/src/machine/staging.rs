@@ -5,12 +5,15 @@
 
 use super::Machine;
 use crate::board::Board;
+use crate::core::code_map::CodeMap;
 use crate::core::partial::PartialAccess;
+use crate::core::run::Cache;
 use crate::core::{CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::StoreBuffer;
+use crate::trace::EventLog;
 
 /// What of a core's state decides what it does next, apart from what it reads.
 ///
@@ -25,6 +28,19 @@ pub(crate) struct Local {
 }
 
 impl Machine {
+    /// A machine in the same state, with engines of its own.
+    pub(crate) fn fork(&mut self) -> Machine {
+        Machine {
+            caches: self.state.cores.iter().map(|_| Cache::new()).collect(),
+            state: self.state().clone(),
+            settings: self.settings.clone(),
+            image_hash: self.image_hash,
+            code: CodeMap::default(),
+            log: EventLog::new(),
+            written: Vec::new(),
+        }
+    }
+
     /// The local state of `core` now.
     pub(crate) fn local(&mut self, core: CoreId) -> Local {
         let index = core.index();

@@ -163,7 +163,7 @@ fn explored(test: &Test, text: &str) -> Result<(), String> {
     // What cannot be an image is refused here.
     let _ = image::image(test);
     let mut explore = |reduces| {
-        let limits = Limits { states: STATES, time: Some(TIME), reduces };
+        let limits = Limits { states: STATES, time: Some(TIME), reduces, threads: 1 };
         MemoryModel::ALL.map(|model| pool.explore(&ready, test, model, &limits))
     };
     let (reduced, whole) = (explore(true), explore(false));

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use std::collections::BTreeSet;
 
 /// States without reduction up to which it is compared with reduction.
-const SMALL: usize = 300_000;
+const SMALL: usize = 40_000;
 
 /// Every variant that has a region.
 fn variants() -> Vec<String> {
@@ -126,4 +126,33 @@ fn the_other_strategies_find_nothing_that_there_is_not_and_the_bug_that_there_is
     let bounded = surveyor.survey(Strategy::Bounded { preemptions: 1_000 }, MemoryModel::TSO, &Limits::default());
     assert!(bounded.is_complete(), "with preemptions enough nothing is left out");
     assert_eq!(outcomes(&bounded), all);
+}
+
+#[test]
+fn what_is_found_does_not_depend_on_the_number_of_threads() {
+    use iced_x86::code_asm::{CodeAssembler, dword_ptr, eax};
+    // Each core stores to its own word and loads the next one's, twice: thousands of states, enough to wake threads.
+    let words = [X, Y, Y + 0x40];
+    let core = |index: usize| {
+        move |a: &mut CodeAssembler| {
+            for round in 1..=2 {
+                a.mov(dword_ptr(words[index]), round)?;
+                a.mov(eax, dword_ptr(words[(index + 1) % 3]))?;
+            }
+            Ok(())
+        }
+    };
+    let (one, two, three) = (core(0), core(1), core(2));
+    let explore = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+        let mut guest = cores(&[&one, &two, &three]);
+        let limits = Limits { threads, reduces: false, ..Limits::default() };
+        let survey = pool.install(|| guest.survey(Strategy::Exhaustive, MemoryModel::PSO, &limits));
+        let schedules: Vec<String> = survey.outcomes.values().map(|reached| reached.schedule.to_string()).collect();
+        let explored = &survey.explored;
+        (schedules, explored.states(), explored.transitions(), explored.executions(), explored.finals().len())
+    };
+    let alone = explore(1);
+    assert!(alone.1 > 5_000, "{} states are too few to be shared out", alone.1);
+    assert_eq!(alone, explore(4));
 }

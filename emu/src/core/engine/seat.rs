@@ -24,6 +24,10 @@ pub(crate) struct Engines {
     pc: u64,
 }
 
+// SAFETY: an engine is bound to no thread: Unicorn keeps all of its state behind the handle, which only its owner uses. The
+// other pointers lead into boxes of the same owner, or are set for the time of a run, which begins and ends on one thread.
+unsafe impl Send for Engines {}
+
 impl Engines {
     /// No engine yet; the registers are in the core's state.
     pub(crate) fn new() -> Engines {

@@ -114,7 +114,8 @@ fn describe(surveyor: &mut Surveyor, symbols: &Symbols, pc: u64) -> String {
 
 impl Row {
     fn text(&self, coloured: bool) -> String {
-        let Findings { holds, cures, redundant, fences, complete, incurable, explorations } = &self.findings;
+        let Findings { holds, cures, redundant, fences, complete, larger_untried, incurable, explorations } =
+            &self.findings;
         let head = if *holds {
             paint("right as it is", Colour::Good, coloured)
         } else {
@@ -140,6 +141,9 @@ impl Row {
                 (true, false) => "needed".into(),
             };
             text += &format!("  {verdict}: {}\n", self.places[fence]);
+        }
+        if *larger_untried {
+            text += "  Sets of more places than --most were not tried.\n";
         }
         if !complete {
             text += "  There may be others: a bound was reached.\n";

@@ -24,8 +24,10 @@ pub struct Findings {
     pub redundant: Vec<u64>,
     /// Fences in the program that are executed.
     pub fences: Vec<u64>,
-    /// Whether there is no other minimal set.
+    /// Whether no bound on states or explorations was reached.
     pub complete: bool,
+    /// Whether there may be minimal sets of more places than were tried.
+    pub larger_untried: bool,
     /// A violation that no fence prevents.
     pub incurable: bool,
     /// How many explorations it took.
@@ -124,7 +126,7 @@ impl Doctor<'_> {
             }
             generation = next;
         }
-        findings.complete &= generation.is_empty() || findings.incurable;
+        findings.larger_untried = !generation.is_empty() && !findings.incurable;
         // A set may turn out to contain one that was found later in its generation.
         let minimal: Vec<_> =
             cures.iter().filter(|set| !cures.iter().any(|other| other != *set && other.is_subset(set))).collect();

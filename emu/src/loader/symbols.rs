@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 type Reader = EndianArcSlice<LittleEndian>;
 
+/// What the paths of libraries contain: Rust's own, crates, and the kit of the guests here.
+const LIBRARIES: [&str; 4] = ["/rustc/", "/library/", "/registry/src/", "programs/guest/kit/"];
+
 /// A place in the guest's source.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Location {
@@ -98,7 +101,7 @@ impl Symbols {
     }
 
     /// File and line of the code at `address`, as its author sees it: of the functions that were inlined there, the innermost
-    /// one that is in the same file as the function itself.
+    /// one that is in no library.
     pub fn place(&self, address: u64) -> Option<(String, u32)> {
         let mut frames = self.lines.as_ref()?.find_frames(address).skip_all_loads().ok()?;
         let mut places = Vec::new();
@@ -106,8 +109,9 @@ impl Symbols {
             let place = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));
             places.extend(place);
         }
-        let (file, _) = places.last()?.clone();
-        places.into_iter().find(|(innermost, _)| *innermost == file)
+        let is_library = |file: &str| LIBRARIES.iter().any(|library| file.contains(library));
+        let own = places.iter().find(|(file, _)| !is_library(file));
+        own.or(places.first()).cloned()
     }
 
     fn function(&self, address: u64) -> Option<(String, u64)> {

@@ -7,20 +7,32 @@ use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionKind};
 /// Where guests are linked (BOOT.md).
 const BASE: u64 = 0x10_0000;
 /// Every program of the first set, the C and assembler examples apart: they need tools of the host.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 25] = [
     "aba",
+    "bakery",
+    "chase-lev",
+    "cilk-the",
+    "clh",
+    "counter",
     "dekker",
     "double-checked",
+    "fast-mutex",
     "hello",
     "iriw",
     "lost-update",
+    "mcs",
     "message-passing",
+    "michael-scott",
     "peterson",
     "port-io",
     "publish",
+    "rcu-publish",
     "seqlock",
+    "spsc-ring",
     "store-buffering",
+    "ticket-lock",
     "torn-frame",
+    "treiber",
 ];
 
 fn elf(program: &Program) -> object::File<'static> {
@@ -155,4 +167,10 @@ fn the_hazards_are_those_the_manuals_promise() {
     assert_eq!(hazards("peterson", "one-mfence"), ["pso"]);
     assert_eq!(hazards("iriw", "plain"), [""; 0]);
     assert_eq!(hazards("aba", "broken"), ["sc", "tso", "pso"]);
+    assert_eq!(hazards("bakery", "mfences"), ["pso"]);
+    assert_eq!(hazards("mcs", "lock"), ["pso"]);
+    assert_eq!(hazards("clh", "lock"), ["pso"]);
+    assert_eq!(hazards("cilk-the", "only-worker"), ["tso", "pso"]);
+    assert_eq!(hazards("chase-lev", "sfence"), ["tso", "pso"]);
+    assert_eq!(hazards("treiber", "no-lock"), ["sc", "tso", "pso"]);
 }

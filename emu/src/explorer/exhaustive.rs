@@ -32,14 +32,14 @@ impl Default for Limits {
 }
 
 /// States whose steps are taken between two looks at the bounds.
-const BLOCK: usize = 8192;
+const BLOCK: usize = 1024;
 /// Fewer states than this are not worth waking threads for.
 const WORTH_THREADS: usize = 512;
 /// States that a thread takes at a time.
 const PIECE: usize = 64;
 
 /// The most steps that are taken for all others before a state is stored: a circle of such steps must be noticed.
-const LONGEST_CHAIN: usize = 4096;
+const LONGEST_CHAIN: usize = 256;
 
 /// A state as it was met.
 pub(super) struct Met {

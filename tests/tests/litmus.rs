@@ -5,6 +5,7 @@ mod litmus {
     mod second_opinion;
     mod suite;
 
+    mod native;
     mod ours;
     mod published;
     mod random;

@@ -65,8 +65,13 @@ How do I run my own program?
   runner = \"fencepost run\"
       in .cargo/config.toml makes `cargo run` do it: see `fencepost run --help`
 
-Exit codes: of `run`, see there; else 0 all is well, 1 a check failed,
-2 bad use or bad input.";
+Can it happen at all?
+  fencepost explore dekker          every interleaving, and how it goes wrong
+  fencepost fences dekker           where fences make it right
+  fencepost litmus SB.litmus        the same for litmus tests, as herd7 does
+
+Exit codes: of `run`, see there; else 0 all is well, 1 a check failed or a
+violation was found, 2 bad use or bad input, 3 a bound was reached first.";
 
 #[derive(Subcommand)]
 enum Verb {

@@ -17,6 +17,7 @@ use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
 use fencepost::explorer::{Limits, Progress, Strategy};
 use fencepost::schedule::Schedule;
 use report::Report;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Pictures side by side on a contact sheet.
@@ -75,7 +76,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "WHAT", help_heading = "Output", value_enum, default_value_t = Outcomes::Report)]
     outcome: Outcomes,
 
-    /// Write all distinct screens onto one PNG picture, numbered as in the table; asks for --outcome screen
+    /// Write all distinct screens onto one PNG picture, numbered in the table's order; asks for --outcome screen
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     sheet: Option<PathBuf>,
 
@@ -166,6 +167,14 @@ impl Explore {
                 threads.install(|| surveyor.survey(self.strategy(), model, &limits))
             })
             .collect();
+        if let Some(wanted) = &self.explain {
+            let known: BTreeSet<String> =
+                surveys.iter().flat_map(|survey| survey.outcomes.keys()).map(ToString::to_string).collect();
+            if !known.contains(wanted) {
+                let known: Vec<String> = known.into_iter().collect();
+                return refuse(format!("there is no outcome `{wanted}` to explain; there are {}", known.join(" | ")));
+            }
+        }
         spinner.set_message("looking for a short way to tell");
         let told: Vec<Option<Told>> = surveys.iter().map(|survey| self.tell(&mut surveyor, survey)).collect();
         spinner.finish_and_clear();

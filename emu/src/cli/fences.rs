@@ -89,8 +89,7 @@ impl Fences {
             let coloured = colour::is_wanted(&std::io::stdout());
             stdout::print(&rows.iter().map(|row| row.text(coloured)).collect::<Vec<_>>().join("\n"))?;
         }
-        let is_wrong =
-            rows.iter().any(|row| !row.findings.holds && (row.findings.complete || !row.findings.cures.is_empty()));
+        let is_wrong = rows.iter().any(|row| row.findings.violated);
         let is_unknown = rows.iter().any(|row| !row.findings.complete);
         Ok(if is_wrong {
             1
@@ -114,12 +113,24 @@ fn describe(surveyor: &mut Surveyor, symbols: &Symbols, pc: u64) -> String {
 
 impl Row {
     fn text(&self, coloured: bool) -> String {
-        let Findings { holds, cures, redundant, fences, complete, larger_untried, incurable, explorations } =
-            &self.findings;
+        let Findings {
+            holds,
+            violated,
+            cuts,
+            cures,
+            redundant,
+            fences,
+            complete,
+            larger_untried,
+            incurable,
+            explorations,
+        } = &self.findings;
         let head = if *holds {
             paint("right as it is", Colour::Good, coloured)
-        } else {
+        } else if *violated {
             paint("not right", Colour::Bad, coloured)
+        } else {
+            "no answer".into()
         };
         let count = grouped(*explorations as u64);
         let mut text = format!("{}: {head} ({count} explorations, {:.2} s)\n", self.model, self.seconds);
@@ -145,8 +156,11 @@ impl Row {
         if *larger_untried {
             text += "  Sets of more places than --most were not tried.\n";
         }
-        if !complete {
+        if !complete && *violated {
             text += "  There may be others: a bound was reached.\n";
+        }
+        for cut in cuts {
+            text += &format!("  cut off: {cut}\n");
         }
         text
     }

@@ -18,6 +18,10 @@ use std::collections::{BTreeSet, HashSet};
 pub struct Findings {
     /// Whether the program is right as it is.
     pub holds: bool,
+    /// Whether a violation was found; if the program does not hold either, a bound was reached first.
+    pub violated: bool,
+    /// Why explorations were not complete.
+    pub cuts: Vec<String>,
     /// Each minimal set of places, smallest first; with the program as it is, none is needed.
     pub cures: Vec<Vec<Place>>,
     /// Fences in the program without which it is right as well, each alone.
@@ -70,10 +74,13 @@ enum Verdict {
 /// Finds the minimal sets of fences with which the guest is right under `model`, and the fences it has for nothing.
 pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, patience: &Patience) -> Findings {
     let mut findings = Findings { complete: true, ..Findings::default() };
-    let mut doctor = Doctor { surveyor, model, limits, explorations: 0 };
+    let mut doctor = Doctor { surveyor, model, limits, explorations: 0, cuts: BTreeSet::new() };
     match doctor.verdict(&Toggles::default()) {
         Verdict::Holds => findings.holds = true,
-        Verdict::Violated(places) => doctor.cure(places, patience, &mut findings),
+        Verdict::Violated(places) => {
+            findings.violated = true;
+            doctor.cure(places, patience, &mut findings);
+        }
         Verdict::Unknown => findings.complete = false,
     }
     findings.fences = doctor.surveyor.fences();
@@ -86,6 +93,7 @@ pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, pat
         }
     }
     findings.explorations = doctor.explorations;
+    findings.cuts = doctor.cuts.into_iter().collect();
     findings
 }
 
@@ -94,6 +102,8 @@ struct Doctor<'a> {
     model: MemoryModel,
     limits: &'a Limits,
     explorations: usize,
+    /// Why explorations were not complete.
+    cuts: BTreeSet<String>,
 }
 
 impl Doctor<'_> {
@@ -150,15 +160,22 @@ impl Doctor<'_> {
     fn verdict(&mut self, toggles: &Toggles) -> Verdict {
         self.explorations += 1;
         let explored = self.surveyor.explore_with(toggles, self.model, self.limits);
+        let mut is_known = true;
         for index in 0..explored.finals().len() {
-            if self.surveyor.ends_badly(&explored, index) {
-                return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index));
+            match self.surveyor.ends_badly(&explored, index) {
+                Some(true) => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
+                Some(false) => (),
+                None => is_known = false,
             }
         }
         if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&explored) {
             return Verdict::Violated(places);
         }
-        if explored.is_complete() { Verdict::Holds } else { Verdict::Unknown }
+        self.cuts.extend(explored.cuts().iter().map(ToString::to_string));
+        if !is_known {
+            self.cuts.insert("the guest does not end after its region".into());
+        }
+        if explored.is_complete() && is_known { Verdict::Holds } else { Verdict::Unknown }
     }
 }
 
@@ -178,12 +195,12 @@ impl Surveyor {
         fences
     }
 
-    /// Whether that final state leads to a violation.
-    fn ends_badly(&mut self, explored: &super::Explored, index: usize) -> bool {
+    /// Whether that final state leads to a violation; `None` where that is not known.
+    fn ends_badly(&mut self, explored: &super::Explored, index: usize) -> Option<bool> {
         let (explorer, _) = self.explorer();
         match explorer.end_of(explored, index) {
-            End::Diverges => true,
-            End::Cut => false,
+            End::Diverges => Some(true),
+            End::Cut => None,
             End::Over => self.is_bad_ending(explored, index),
         }
     }

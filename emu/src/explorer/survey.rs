@@ -30,7 +30,7 @@ pub struct Surveyor {
     explorer: Explorer,
     start: Start,
     /// Whether final states of the region lead to a violation.
-    endings: HashMap<u128, bool>,
+    endings: HashMap<u128, Option<bool>>,
     judging: Judging,
 }
 
@@ -165,7 +165,7 @@ impl Surveyor {
                     (Outcome::Livelock(place), [self.region.before(), &region].concat())
                 }
             };
-            let reached = outcomes.entry(outcome).or_insert_with(|| Reached {
+            let new = Reached {
                 states: 0,
                 schedule: self.schedule(model, choices),
                 region,
@@ -173,9 +173,17 @@ impl Surveyor {
                 exit_code,
                 screen,
                 hang: None,
-            });
+            };
+            let is_bad = new.is_violation(&outcome);
+            let reached = outcomes.entry(outcome.clone()).or_insert_with(|| new.clone());
+            // What looks the same may be a violation in one run and none in another: then it is told as the violation.
+            if is_bad && !reached.is_violation(&outcome) {
+                *reached = Reached { states: reached.states, ..new };
+            }
             reached.states += 1;
-            reached.finals.push(index);
+            if is_bad == reached.is_violation(&outcome) {
+                reached.finals.push(index);
+            }
         }
         for hang in self.explorer.hangs(&self.start, &explored) {
             let choices = [self.region.before(), &hang.path].concat();
@@ -222,10 +230,11 @@ impl Surveyor {
         self.explorer.explore_with(Strategy::Exhaustive, toggles, &self.start, model, limits)
     }
 
-    /// Whether the guest exits with another code than 0, or faults, after that final state of its region.
+    /// Whether the guest exits with another code than 0, or faults, after that final state of its region; `None` when it does
+    /// not end.
     ///
     /// The state is put into the machine as it is: with a fence left out, the way there is none that the machine knows.
-    pub(super) fn is_bad_ending(&mut self, explored: &Explored, index: usize) -> bool {
+    pub(super) fn is_bad_ending(&mut self, explored: &Explored, index: usize) -> Option<bool> {
         if let Some(stop) = explored.finals()[index].stop() {
             return is_bad(Some(stop));
         }
@@ -327,12 +336,12 @@ fn joined(choices: Vec<Choice>) -> Vec<Choice> {
     joined
 }
 
-/// Whether a run that stopped like this is a violation.
-fn is_bad(stop: Option<Stop>) -> bool {
-    match stop {
-        Some(Stop::Exited { code }) => code != 0,
-        Some(Stop::Faulted { .. }) => true,
-        Some(Stop::AllHalted) | None => false,
+/// Whether a run that stopped like this is a violation; `None` when it has not stopped.
+fn is_bad(stop: Option<Stop>) -> Option<bool> {
+    match stop? {
+        Stop::Exited { code } => Some(code != 0),
+        Stop::Faulted { .. } => Some(true),
+        Stop::AllHalted => Some(false),
     }
 }
 

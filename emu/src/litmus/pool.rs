@@ -149,8 +149,13 @@ impl Pool {
                 faults.insert(stop.to_string());
                 continue;
             }
-            if self.explorer.end_of(&explored, index) != End::Over {
-                continue;
+            match self.explorer.end_of(&explored, index) {
+                End::Over => (),
+                End::Diverges => {
+                    faults.insert("a thread goes on for ever".into());
+                    continue;
+                }
+                End::Cut => continue,
             }
             let values: Vec<i128> =
                 ready.observed.iter().map(|place| place.number(self.value(place, &explored, index))).collect();
@@ -166,6 +171,9 @@ impl Pool {
                 positive.insert(state.clone());
             }
             states.insert(state);
+        }
+        if states.is_empty() && faults.is_empty() && explored.is_complete() {
+            faults.insert("no order of steps comes to an end".into());
         }
         Outcome {
             positive: positive.len(),

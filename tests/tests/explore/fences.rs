@@ -75,3 +75,11 @@ fn an_explanation_has_the_fewest_switches_and_names_the_step_that_decides() {
     let run = bench.schedule(schedule).expect("it is of this image").run().expect("it fits");
     assert_eq!(run.outcome(), Some("r0=0 r1=0"));
 }
+
+#[test]
+fn what_cannot_be_explored_to_its_end_is_not_called_right_or_wrong() {
+    let mut guest = cores(&[&|a| a.rdtsc(), &|a| a.mov(iced_x86::code_asm::dword_ptr(X), 1)]);
+    let findings = examine(&mut guest, TSO, &Limits::default(), &Patience::default());
+    assert_eq!((findings.holds, findings.violated, findings.complete), (false, false, false));
+    assert!(!findings.cuts.is_empty());
+}

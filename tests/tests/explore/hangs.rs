@@ -122,3 +122,22 @@ fn a_store_to_code_is_not_followed_and_not_called_complete() {
     let survey = survey(&mut cores(&[&|a| a.mov(byte_ptr(0x10_0000), 0x90)]), TSO);
     assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::StoresToCode)]);
 }
+
+#[test]
+fn a_violation_is_not_hidden_by_a_run_that_reports_the_same() {
+    // Core 1 reports the same whatever it reads, and exits with what it has read.
+    let reporter = |a: &mut CodeAssembler| {
+        a.mov(ebx, dword_ptr(X))?;
+        for byte in b"outcome: same\n" {
+            a.mov(al, i32::from(*byte))?;
+            a.out(0xe9, al)?;
+        }
+        a.mov(eax, ebx)?;
+        a.out(0xf4, al)
+    };
+    let survey = survey(&mut cores(&[&|a| a.mov(dword_ptr(X), 1), &reporter]), TSO);
+    let outcome = Outcome::Reported("same".into());
+    let reached = &survey.outcomes[&outcome];
+    assert!(reached.is_violation(&outcome), "{reached:?}");
+    assert_eq!(reached.exit_code, Some(1));
+}

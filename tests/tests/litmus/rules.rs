@@ -78,3 +78,17 @@ fn the_rules_hold() {
         }
     }
 }
+
+#[test]
+fn a_test_that_comes_to_no_end_is_not_complete() {
+    use fencepost::explorer::Limits;
+    use fencepost::litmus::{Pool, parse};
+    for code in ["L: jmp L", "L: cmpl $1,(x)\u{20};\n jne L"] {
+        let source = format!("X86_64 endless\n{{}}\nP0;\n{code};\nforall (0:rax=0)\n");
+        let test = parse::parse(&source).expect("it is a litmus test");
+        let mut pool = Pool::new();
+        let ready = pool.prepare(&test).expect("it can be assembled");
+        let outcome = pool.explore(&ready, &test, fencepost::memory_model::MemoryModel::TSO, &Limits::default());
+        assert!(!outcome.complete && outcome.states.is_empty() && !outcome.faults.is_empty(), "{code}: {outcome:?}");
+    }
+}

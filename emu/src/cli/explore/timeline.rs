@@ -103,8 +103,10 @@ impl Timeline<'_> {
                 let mut text = format!("{indent}{} is {value}{whence}", self.name(*address));
                 for (core, buffer) in before.iter().enumerate() {
                     let is_other = row.core.is_some_and(|reader| reader.index() != core);
-                    if let Some(pending) = buffer.iter().rev().find(|it| is_other && it.address == *address) {
-                        text += &format!(" (core {core} still keeps {})", pending.value);
+                    let pending = buffer.iter().filter(|it| is_other && it.address == *address);
+                    let pending: Vec<String> = pending.map(|it| it.value.to_string()).collect();
+                    if !pending.is_empty() {
+                        text += &format!(" (core {core} still keeps {})", pending.join(", then "));
                     }
                 }
                 text

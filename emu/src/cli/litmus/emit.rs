@@ -10,6 +10,7 @@ use fencepost::explorer::{Limits, Strategy};
 use fencepost::litmus::image;
 use fencepost::loader::Image;
 use fencepost::machine::{DEEPEST, Machine, Settings};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Steps until all threads have come to their first instruction.
@@ -24,14 +25,15 @@ pub(super) fn emit<'a>(
     if let Err(error) = std::fs::create_dir_all(folder) {
         return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
     }
+    let explored: Vec<&Explored> = explored.collect();
+    let mut names: HashSet<String> = HashSet::new();
     for explored in explored {
-        // A name may hold what a file's must not.
-        let name: String = explored
-            .test
-            .name
-            .chars()
-            .map(|c| if c.is_alphanumeric() || "+-_.".contains(c) { c } else { '_' })
-            .collect();
+        let mut name = file_name(&explored.test.name);
+        if !names.insert(name.clone()) {
+            // Names repeat; paths do not.
+            name = file_name(explored.file.name.trim_end_matches(".litmus"));
+            names.insert(name.clone());
+        }
         let bytes = image::image(&explored.test)
             .map_err(|wrong| Failure::Refused(format!("{}: {}", explored.file.name, wrong.problem)))?;
         let path = folder.join(format!("{name}.elf"));
@@ -58,6 +60,11 @@ pub(super) fn emit<'a>(
         ));
     }
     Ok(())
+}
+
+/// `name` with `_` for what the name of a file should not hold.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_alphanumeric() || "+-_.".contains(c) { c } else { '_' }).collect()
 }
 
 fn surveyor(name: &str, bytes: Vec<u8>, threads: usize) -> Result<Surveyor, Failure> {

@@ -11,6 +11,17 @@ pub enum Model {
     Sc,
     Tso,
     Pso,
+    /// TSO, but a load that several buffered stores cover together need not wait.
+    Merging,
+}
+
+/// What a load may get from its thread's buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Forwarding {
+    /// All of it from the newest store that shares a byte with it.
+    FromOne,
+    /// Each byte from the newest store of that byte.
+    FromAll,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -84,10 +95,16 @@ fn successors(program: &Program, model: Model, state: &State) -> Vec<State> {
             all.extend(drained(model, state, index, entry));
         }
         if let Some(instruction) = program.threads[index].get(thread.next) {
-            let mut next = state.clone();
-            let State { threads, memory } = &mut next;
-            if threads[index].step(*instruction, model, memory) {
-                all.push(next);
+            let forwardings: &[Forwarding] = match model {
+                Model::Merging => &[Forwarding::FromOne, Forwarding::FromAll],
+                _ => &[Forwarding::FromOne],
+            };
+            for &forwarding in forwardings {
+                let mut next = state.clone();
+                let State { threads, memory } = &mut next;
+                if threads[index].step(*instruction, model, forwarding, memory) {
+                    all.push(next);
+                }
             }
         }
     }
@@ -109,7 +126,7 @@ fn drained(model: Model, state: &State, index: usize, entry: usize) -> Option<St
                 store_before = true;
                 let shares_byte = others.iter().any(|(address, _)| bytes.iter().any(|(at, _)| at == address));
                 let both_ordinary = !is_non_temporal && !other;
-                if shares_byte || both_ordinary && model == Model::Tso {
+                if shares_byte || both_ordinary && matches!(model, Model::Tso | Model::Merging) {
                     return None;
                 }
             }
@@ -130,7 +147,7 @@ fn drained(model: Model, state: &State, index: usize, entry: usize) -> Option<St
 
 impl Thread {
     /// Makes the next access of `instruction`, which is the thread's next; returns false when it has to wait.
-    fn step(&mut self, instruction: Instruction, model: Model, memory: &mut [u8]) -> bool {
+    fn step(&mut self, instruction: Instruction, model: Model, forwarding: Forwarding, memory: &mut [u8]) -> bool {
         match instruction {
             Instruction::Fence(Fence::Mfence) if !self.buffer.is_empty() => return false,
             Instruction::Fence(fence) => {
@@ -141,7 +158,7 @@ impl Thread {
             }
             Instruction::Load(spot, register) => {
                 let parts = parts(spot.bytes());
-                if !self.load(parts[self.made].clone(), memory) {
+                if !self.load(parts[self.made].clone(), forwarding, memory) {
                     return false;
                 }
                 if self.made == parts.len() {
@@ -172,7 +189,7 @@ impl Thread {
                 }
                 let parts = parts(spot.bytes());
                 if self.made < parts.len() {
-                    return self.load(parts[self.made].clone(), memory);
+                    return self.load(parts[self.made].clone(), forwarding, memory);
                 }
                 let old = number(&self.got);
                 let new = self.modified(operation, spot.size, old);
@@ -187,18 +204,20 @@ impl Thread {
     }
 
     /// Loads one part; returns false when it has to wait.
-    fn load(&mut self, part: Range<usize>, memory: &[u8]) -> bool {
-        let stores = self.buffer.iter().rev().filter_map(|item| match item {
-            Item::Store { bytes, .. } => Some(bytes),
-            Item::Fence => None,
-        });
-        let newest = stores.into_iter().find(|bytes| bytes.iter().any(|(address, _)| part.contains(address)));
-        let loaded: Option<Vec<u8>> = match newest {
-            None => Some(memory[part].to_vec()),
-            Some(bytes) => {
-                let of = |at: usize| bytes.iter().find(|(address, _)| *address == at).map(|(_, value)| *value);
-                part.map(of).collect()
-            }
+    fn load(&mut self, part: Range<usize>, forwarding: Forwarding, memory: &[u8]) -> bool {
+        let stores = || {
+            self.buffer.iter().rev().filter_map(|item| match item {
+                Item::Store { bytes, .. } => Some(bytes),
+                Item::Fence => None,
+            })
+        };
+        let value =
+            |bytes: &Vec<(usize, u8)>, at: usize| bytes.iter().find(|(address, _)| *address == at).map(|it| it.1);
+        let newest = stores().find(|bytes| bytes.iter().any(|(address, _)| part.contains(address)));
+        let loaded: Option<Vec<u8>> = match (newest, forwarding) {
+            (None, _) => Some(memory[part].to_vec()),
+            (Some(bytes), Forwarding::FromOne) => part.map(|at| value(bytes, at)).collect(),
+            (Some(_), Forwarding::FromAll) => part.map(|at| stores().find_map(|bytes| value(bytes, at))).collect(),
         };
         let Some(loaded) = loaded else { return false };
         self.got.extend(loaded);

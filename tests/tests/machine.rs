@@ -8,6 +8,7 @@ mod machine {
     mod testbed;
 
     mod atomicity;
+    mod cmpxchg;
     mod code_changes;
     mod decode_table;
     mod determinism;

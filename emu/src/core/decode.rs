@@ -3,7 +3,9 @@
 //! A class says what happens to the store buffer and who executes the instruction (DESIGN rules; SDM 3A 9.2 and 9.3).
 //! The table is tested as a table of bytes in `tests/`.
 
-use iced_x86::{Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register,
+};
 
 /// What an instruction is to the memory model.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -170,6 +172,14 @@ pub fn classify(instruction: &Instruction) -> Class {
         _ if instruction.has_lock_prefix() => Class::Locked,
         _ => Class::Plain,
     }
+}
+
+/// Whether `instruction` is the CMPXCHG of 4 bytes in 64-bit code, with which the engine takes liberties.
+///
+/// Whatever comes of the comparison, it writes accumulator and destination register as if they were written, and so clears
+/// their upper halves. Processors leave alone what they do not write (SDM 2A, CMPXCHG; tried on AMD's Zen 4).
+pub(crate) fn is_cmpxchg_of_halves(instruction: &Instruction) -> bool {
+    instruction.code() == Code::Cmpxchg_rm32_r32 && instruction.code_size() == CodeSize::Code64
 }
 
 /// A mark of the explored region.

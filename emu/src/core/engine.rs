@@ -19,7 +19,6 @@
 //!   and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that part twice;
 //! - address translations that an engine has cached are not part of a machine's state: a guest that changes a page table
 //!   entry and relies on the old one being used until INVLPG may run differently after a snapshot is restored;
-//! - a CMPXCHG of four bytes that succeeds clears the upper half of RAX, which processors leave alone (SDM 2A, CMPXCHG);
 //! - Unicorn does not check the alignment of MOVAPS and its relatives, and MONITOR is accepted.
 
 pub(crate) mod fast;

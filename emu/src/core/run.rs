@@ -8,9 +8,11 @@
 //! observed, so all commit at once and the fast engine may run.
 
 mod decoded;
+mod halves;
 mod observed;
 
 use super::code_map::CodeMap;
+use super::cpu_state::gpr;
 use super::decode;
 use super::engine::precise::{Precise, PreciseExit};
 use super::engine::{Engines, fast::FastExit};
@@ -234,6 +236,12 @@ impl Turn<'_> {
         let observed = run.end(exit, engines.linear_pc());
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
+        } else if let Some(halves) = observed.halves {
+            engines.change(|cpu| {
+                if let Some((register, value)) = halves.to_put_back(cpu.gpr[gpr::RAX]) {
+                    cpu.gpr[register] = value;
+                }
+            });
         }
         *patches_code = observed.stored_to_code;
         if observed.may_retranslate {

@@ -25,7 +25,6 @@ fn the_explorer_agrees_with_brute_force_on_twenty_thousand_random_programs() {
 }
 
 #[test]
-#[ignore = "Unicorn clears the upper half of RAX also when a CMPXCHG of 4 bytes succeeds; processors keep it (SDM 2A, CMPXCHG)"]
 fn a_cmpxchg_of_4_bytes_that_succeeds_leaves_the_upper_half_of_rax() {
     let text =
         "X86_64 A\n{ uint64_t x; uint64_t 0:rax=0x100000000; }\nP0;\nlock cmpxchgl %ebx,(x);\nexists (0:rax=0)\n";

@@ -6,12 +6,16 @@
 //! Whatever stops it is then executed by the precise engine, which knows what to do.
 
 use super::super::code_map::CodeMap;
+use super::super::cpu_state::gpr;
 use super::super::decode;
 use super::super::paging::Mode;
 use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::{Memory, MemoryType, PAGE};
 use fencepost_devices::PhysAddr;
-use iced_x86::{ConditionCode, Decoder, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind};
+use iced_x86::{
+    ConditionCode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
+    OpKind, Register,
+};
 use std::ffi::c_void;
 use unicorn_engine_sys as sys;
 
@@ -58,6 +62,8 @@ enum Flags {
     Plain,
     /// Ends with PAUSE.
     Pause,
+    /// Holds a CMPXCHG of 4 bytes, and is for the precise engine where the accumulator has an upper half.
+    Cmpxchg,
     /// Holds an instruction for the precise engine.
     Precise,
 }
@@ -197,7 +203,7 @@ impl Fast {
 
 impl Link {
     /// Decides about the block at `pc`: `None` to enter it.
-    fn enter(&mut self, pc: u64, size: u32) -> Option<FastExit> {
+    fn enter(&mut self, engine: Hooked, pc: u64, size: u32) -> Option<FastExit> {
         if self.stop_at_pause && self.last.flags == Flags::Pause {
             return Some(FastExit::Pause);
         }
@@ -212,7 +218,12 @@ impl Link {
             }
         }
         let block = self.blocks[slot];
-        if block.flags == Flags::Precise {
+        let is_precise = match block.flags {
+            Flags::Plain | Flags::Pause => false,
+            Flags::Cmpxchg => engine.gpr(gpr::RAX) >> 32 != 0,
+            Flags::Precise => true,
+        };
+        if is_precise {
             return Some(FastExit::NeedsPrecise);
         }
         let Some(left) = self.left.checked_sub(u64::from(block.count)) else { return Some(FastExit::Budget) };
@@ -246,6 +257,7 @@ impl Link {
             return None;
         }
         let mut block = Block { pc, size, count: 0, flags: Flags::Plain };
+        let mut has_cmpxchg = false;
         let mut decoder = Decoder::with_ip(self.mode.bits, &bytes, pc, DecoderOptions::NONE);
         while decoder.can_decode() {
             let instruction = decoder.decode();
@@ -260,9 +272,37 @@ impl Link {
             } else if class == decode::Class::Pause && block.flags == Flags::Plain {
                 block.flags = Flags::Pause;
             }
+            has_cmpxchg |= decode::is_cmpxchg_of_halves(&instruction);
+        }
+        if has_cmpxchg {
+            let code = Decoder::with_ip(self.mode.bits, &bytes, pc, DecoderOptions::NONE);
+            let may_be_fast = block.flags == Flags::Plain && keeps_accumulator_narrow(code);
+            block.flags = if may_be_fast { Flags::Cmpxchg } else { Flags::Precise };
         }
         Some(block)
     }
+}
+
+/// Whether every CMPXCHG of 4 bytes in the block `code` has its destination in memory and meets an accumulator without
+/// upper half, if the block begins with such a one.
+fn keeps_accumulator_narrow(code: Decoder) -> bool {
+    let mut factory = InstructionInfoFactory::new();
+    let mut is_narrow = true;
+    for instruction in code {
+        if decode::is_cmpxchg_of_halves(&instruction) && !(is_narrow && instruction.op0_kind() == OpKind::Memory) {
+            return false;
+        }
+        let used = factory.info(&instruction).used_registers();
+        for used in used.iter().filter(|used| used.register().full_register() == Register::RAX) {
+            let size = used.register().size();
+            match used.access() {
+                OpAccess::Write | OpAccess::ReadWrite if size >= 4 => is_narrow = size == 4,
+                OpAccess::CondWrite | OpAccess::ReadCondWrite => is_narrow &= size <= 4,
+                _ => (),
+            }
+        }
+    }
+    true
 }
 
 /// Whether the engine, stopped at the instruction's memory access, has already forgotten the flags it began with.
@@ -297,7 +337,7 @@ extern "C" fn on_block(uc: *mut sys::uc_engine, pc: u64, size: u32, data: *mut c
     // SAFETY: `data` is the link of this engine, and nothing else refers to it while the engine runs.
     let link = unsafe { &mut *data.cast::<Link>() };
     if link.exit.is_none() {
-        link.exit = link.enter(pc, size);
+        link.exit = link.enter(Hooked::of(uc), pc, size);
     }
     if link.exit.is_some() {
         stop_from_hook(uc);

@@ -27,7 +27,7 @@ pub(crate) enum Flow {
 /// Whoever decides what the precise engine's instructions do to the world.
 pub(crate) trait Observer {
     /// The instruction at linear address `pc` (or the next round of a repeated one) is about to execute.
-    fn instruction(&mut self, pc: u64) -> Flow;
+    fn instruction(&mut self, engine: Hooked, pc: u64) -> Flow;
     /// A load of `size` bytes of memory at `address`.
     fn load(&mut self, engine: Hooked, address: PhysAddr, size: u64) -> Flow;
     /// A store of `size` bytes of memory at `address`.
@@ -206,7 +206,7 @@ impl Precise {
 extern "C" fn on_instruction(uc: *mut sys::uc_engine, pc: u64, _size: u32, data: *mut c_void) {
     // SAFETY: `data` is this engine's link.
     let (observer, block_limit) = unsafe { (Link::observer(data), (*data.cast::<Link>()).block_limit) };
-    if observer.instruction(pc) == Flow::Stop {
+    if observer.instruction(Hooked::of(uc), pc) == Flow::Stop {
         stop_from_hook(uc);
     } else {
         Hooked::of(uc).limit_block(block_limit);

@@ -28,6 +28,8 @@ unsafe extern "C" {
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
+    fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
+    fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
@@ -237,6 +239,20 @@ impl Hooked {
     pub(super) fn limit_block(self, count: u32) {
         // SAFETY: hooks are called with the handle of a live engine.
         unsafe { fencepost_limit_block(self.0, count) }
+    }
+
+    /// General register `index`, in the order in which instructions number them.
+    pub(crate) fn gpr(self, index: usize) -> u64 {
+        debug_assert!(index < 16, "there are 16 general registers");
+        // SAFETY: hooks are called with the handle of a live engine, whose registers are synchronised at that time.
+        unsafe { fencepost_gpr(self.0, index as c_int) }
+    }
+
+    /// Changes general register `index`.
+    pub(crate) fn set_gpr(self, index: usize, value: u64) {
+        debug_assert!(index < 16, "there are 16 general registers");
+        // SAFETY: as in `gpr`; the engine reads registers anew after a hook.
+        unsafe { fencepost_set_gpr(self.0, index as c_int, value) }
     }
 
     /// The registers as they were before the current instruction.

@@ -1,4 +1,4 @@
-//! Classes of recently executed instructions, by address.
+//! What is known about recently executed instructions, by address.
 
 use crate::core::code_map::CodeMap;
 use crate::core::decode::{self, Class};
@@ -9,11 +9,25 @@ use iced_x86::Instruction;
 /// Slots in the table; a power of two.
 const SLOTS: usize = 2048;
 
+/// What is known about an instruction.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    /// What it is to the memory model.
+    pub(super) class: Class,
+    /// See [`decode::is_cmpxchg_of_halves`].
+    pub(super) is_cmpxchg_of_halves: bool,
+}
+
+impl Known {
+    /// Nothing special.
+    pub(super) const PLAIN: Known = Known { class: Class::Plain, is_cmpxchg_of_halves: false };
+}
+
 /// The table, valid for one way of translating addresses and until code changes.
 #[derive(Default)]
 pub(super) struct Decoded {
     mode: Mode,
-    slots: Vec<Option<(u64, Class)>>,
+    slots: Vec<Option<(u64, Known)>>,
 }
 
 impl Decoded {
@@ -41,24 +55,25 @@ impl Decoded {
         decode::decode(&bytes[..length], pc, self.mode.bits)
     }
 
-    /// The class of the instruction at `pc`, whose pages are noted as code.
+    /// What is known about the instruction at `pc`, whose pages are noted as code.
     ///
     /// Plain when its bytes cannot be read or decoded: the engine will fault on it.
-    pub(super) fn classify(&mut self, pc: u64, memory: &Memory, code: &mut CodeMap) -> Class {
+    pub(super) fn classify(&mut self, pc: u64, memory: &Memory, code: &mut CodeMap) -> Known {
         let slot = (pc ^ pc >> 11) as usize % SLOTS;
-        if let Some((known, class)) = self.slots[slot]
-            && known == pc
+        if let Some((at, known)) = self.slots[slot]
+            && at == pc
         {
-            return class;
+            return known;
         }
-        let Some(instruction) = self.instruction(pc, memory) else { return Class::Plain };
+        let Some(instruction) = self.instruction(pc, memory) else { return Known::PLAIN };
         for at in [pc, pc + instruction.len() as u64 - 1] {
             if let Some(physical) = self.mode.translate(memory, at).filter(|&at| memory.slice(at, 1).is_some()) {
                 code.note(physical);
             }
         }
         let class = decode::classify(&instruction);
-        self.slots[slot] = Some((pc, class));
-        class
+        let known = Known { class, is_cmpxchg_of_halves: decode::is_cmpxchg_of_halves(&instruction) };
+        self.slots[slot] = Some((pc, known));
+        known
     }
 }

@@ -1,7 +1,9 @@
 //! One run of the precise engine: what instructions and accesses do to the core and the world.
 
-use super::decoded::Decoded;
+use super::decoded::{Decoded, Known};
+use super::halves::Halves;
 use super::{DEBUG, PAGE_FAULT, World, note_drained};
+use crate::core::cpu_state::gpr;
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
@@ -66,19 +68,22 @@ pub(super) struct PreciseRun<'a, 'w> {
     /// The instruction that is executing will be executed again: nothing it does from here on has an effect.
     is_abandoned: bool,
     emulate: Option<Instruction>,
+    /// What the instruction that is executing must leave alone.
+    halves: Option<Halves>,
     spun: Spun,
 }
 
 impl Observer for PreciseRun<'_, '_> {
-    fn instruction(&mut self, pc: u64) -> Flow {
+    fn instruction(&mut self, engine: Hooked, pc: u64) -> Flow {
         if self.is_abandoned {
             return Flow::Stop;
         }
+        self.put_halves_back(engine);
         self.retire();
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
-        let class = self.classify(pc);
+        let Known { class, is_cmpxchg_of_halves } = self.classify(pc);
         if self.extent == Extent::Rehearsal {
             if class.is_emulated() || class.drains() {
                 return Flow::Stop;
@@ -113,6 +118,10 @@ impl Observer for PreciseRun<'_, '_> {
             done: self.core.partial.len(),
             is_before_port: class == Class::StringPortIo,
         });
+        if is_cmpxchg_of_halves {
+            let instruction = self.decoded.instruction(pc, self.world.memory);
+            self.halves = instruction.and_then(|it| Halves::before(&it, |register| engine.gpr(register)));
+        }
         Flow::Continue
     }
 
@@ -228,6 +237,8 @@ pub(super) struct Observed {
     pub(super) stored_to_code: bool,
     /// The machine must execute the next instruction itself.
     pub(super) emulate: Option<Instruction>,
+    /// What the last instruction must have left alone.
+    pub(super) halves: Option<Halves>,
     pub(super) spun: Spun,
 }
 
@@ -268,6 +279,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             stored_to_code: false,
             is_abandoned: false,
             emulate: None,
+            halves: None,
             spun: Spun::No,
         }
     }
@@ -306,6 +318,7 @@ impl PreciseRun<'_, '_> {
             may_retranslate: self.may_retranslate,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
+            halves: self.halves,
             spun: self.spun,
         }
     }
@@ -371,15 +384,22 @@ impl PreciseRun<'_, '_> {
         self.core.partial.clear();
     }
 
-    /// The class of the instruction at `pc`.
-    fn classify(&mut self, pc: u64) -> Class {
-        let class = self.decoded.classify(pc, self.world.memory, self.world.code);
-        if class.is_emulated() && self.decoded.instruction(pc, self.world.memory).is_none() {
+    fn put_halves_back(&mut self, engine: Hooked) {
+        let Some(halves) = self.halves.take() else { return };
+        if let Some((register, value)) = halves.to_put_back(engine.gpr(gpr::RAX)) {
+            engine.set_gpr(register, value);
+        }
+    }
+
+    /// What is known about the instruction at `pc`.
+    fn classify(&mut self, pc: u64) -> Known {
+        let known = self.decoded.classify(pc, self.world.memory, self.world.code);
+        if known.class.is_emulated() && self.decoded.instruction(pc, self.world.memory).is_none() {
             // The bytes were an instruction when they were looked at last, and their page is gone: the engine will fault.
             self.decoded.forget();
-            return Class::Plain;
+            return Known::PLAIN;
         }
-        class
+        known
     }
 
     fn note_mark(&mut self, pc: u64) {

@@ -27,8 +27,12 @@ fn check(code: Code, found: u64, accumulator: u64, destination: u64) {
             }
             a.set_label(&mut there)?;
             code(a)?;
-            // Enough for the fast engine to be worth it.
-            (0..40).try_for_each(|_| a.nop())
+            // Enough for the fast engine to be worth it, and no HLT in the block, which it may not execute.
+            (0..40).try_for_each(|_| a.nop())?;
+            let mut end = a.create_label();
+            a.jmp(end)?;
+            a.set_label(&mut end)?;
+            a.nop()
         };
         let in_one_go = |t: &mut Testbed| t.apply(Choice::Run { core: CoreId(0), steps: 1000, drained: true });
         let in_steps = |t: &mut Testbed| (0..20).map(|_| t.apply(Choice::Access { core: CoreId(0) })).sum();

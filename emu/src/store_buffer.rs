@@ -14,9 +14,13 @@
 
 use crate::memory_model::MemoryModel;
 use fencepost_devices::PhysAddr;
+use smallvec::SmallVec;
 
 /// The widest single entry, in bytes: a store within an aligned 8 bytes is single-copy atomic (SDM 3A 9.1.1).
 pub const ENTRY_BYTES: usize = 8;
+
+/// So many entries need no memory of their own.
+const FEW: usize = 2;
 
 /// What kind of store an entry is; it decides what order is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord, serde::Serialize)]
@@ -76,7 +80,7 @@ impl Entry {
 /// The store buffer of one core.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct StoreBuffer {
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; FEW]>,
     /// An SFENCE has executed since the youngest entry.
     fence_pending: bool,
 }

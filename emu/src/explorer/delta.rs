@@ -2,13 +2,17 @@
 
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
+use smallvec::SmallVec;
 
 /// Memory is remembered, and sharing judged, in aligned pieces of this many bytes.
 pub(super) const GRANULE: u64 = 8;
 
+/// So many differences need no memory of their own.
+const FEW: usize = 4;
+
 /// The granules that differ, by rising address: equal memories have equal deltas.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub(super) struct Delta(Vec<(u64, u64)>);
+pub(super) struct Delta(SmallVec<[(u64, u64); FEW]>);
 
 impl Delta {
     /// Each granule that differs: its address and its content.

@@ -8,7 +8,8 @@ use super::state::{State, Step, World};
 use crate::core::CoreId;
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -90,7 +91,7 @@ impl Found {
     }
 
     fn count_executions(&mut self) {
-        let finals: HashSet<u32> = self.finals.iter().map(|(number, _)| *number).collect();
+        let finals: FxHashSet<u32> = self.finals.iter().map(|(number, _)| *number).collect();
         let arrivals = self.edges.iter().filter(|(_, to)| finals.contains(to)).count();
         // The first state may be the last one, too.
         self.executions = arrivals.max(self.finals.len()) as u64;
@@ -151,7 +152,7 @@ struct Search<'a> {
     limits: &'a Limits,
     /// One more for each thread, once there is enough to do.
     workers: Vec<Mutex<World>>,
-    numbers: HashMap<u128, u32>,
+    numbers: FxHashMap<u128, u32>,
     next_level: Vec<(u32, State)>,
     found: Found,
     /// Something turned out to be contended that was taken to be private.
@@ -165,7 +166,7 @@ impl<'a> Search<'a> {
             sharing,
             limits,
             workers: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: FxHashMap::default(),
             next_level: Vec::new(),
             found: Found::default(),
             has_news: false,

@@ -8,8 +8,8 @@
 use super::numbering::Numbering;
 use super::op::{Edge, Op};
 use crate::machine::staging::Local;
+use rustc_hash::FxHashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(super) struct Locals {
     all: Arc<Numbering<Local>>,
     met: Vec<Option<Met>>,
     /// Numbers by fingerprint: what this thread has numbered before it need not ask for again.
-    numbers: HashMap<u128, LocalId>,
+    numbers: FxHashMap<u128, LocalId>,
 }
 
 /// A local state, and what is known of its future.

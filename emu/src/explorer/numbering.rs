@@ -3,7 +3,7 @@
 //! Which number a value gets may differ from run to run; nothing that is reported depends on it.
 
 use super::local::fingerprint;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Numbering<T>(Mutex<Numbered<T>>);
 
 struct Numbered<T> {
-    numbers: HashMap<u128, u32>,
+    numbers: FxHashMap<u128, u32>,
     values: Vec<Arc<T>>,
 }
 
 impl<T> Default for Numbering<T> {
     fn default() -> Numbering<T> {
-        Numbering(Mutex::new(Numbered { numbers: HashMap::new(), values: Vec::new() }))
+        Numbering(Mutex::new(Numbered { numbers: FxHashMap::default(), values: Vec::new() }))
     }
 }
 

@@ -5,15 +5,15 @@ use super::op::{Op, Place};
 use super::stage::granules_of;
 use crate::core::CoreId;
 use fencepost_devices::PhysAddr;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Who was seen to access what.
 #[derive(Default)]
 pub(super) struct Sharing {
     /// Bit sets of the cores that read and that write each granule.
-    seen: HashMap<u64, Seen>,
+    seen: FxHashMap<u64, Seen>,
     /// Granules that one core writes and another accesses.
-    contended: HashSet<u64>,
+    contended: FxHashSet<u64>,
     /// Nothing is private.
     is_all: bool,
 }

@@ -14,7 +14,7 @@ use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, NasmFormatter, OpAccess};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
 /// Instructions in a row without an operation that others could observe, after which a core is given up.
@@ -40,9 +40,9 @@ pub(super) struct Stage {
     machine: Machine,
     base: Memory,
     /// Classified instructions, by linear address.
-    kinds: HashMap<u64, (Kind, u64)>,
+    kinds: FxHashMap<u64, (Kind, u64)>,
     /// Bytes of code that have been executed.
-    code: HashSet<u64>,
+    code: FxHashSet<u64>,
     /// Physical pages that hold page tables.
     tables: Vec<u64>,
     board: Board,
@@ -80,7 +80,7 @@ impl Stage {
         let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
         tables.sort_unstable();
         tables.dedup();
-        Stage { machine, base, kinds: HashMap::new(), code: HashSet::new(), tables, board, is_shared }
+        Stage { machine, base, kinds: FxHashMap::default(), code: FxHashSet::default(), tables, board, is_shared }
     }
 
     /// Another stage like this one, for another thread.

@@ -15,6 +15,10 @@ use crate::core::CoreId;
 use crate::machine::Stop;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::{StoreBuffer, StoreKind};
+use smallvec::SmallVec;
+
+/// So many cores need no memory of their own in a state.
+const FEW_CORES: usize = 4;
 
 /// A core in a state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -26,7 +30,7 @@ pub(super) struct At {
 /// Everything that decides what happens next.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct State {
-    pub(super) cores: Vec<At>,
+    pub(super) cores: SmallVec<[At; FEW_CORES]>,
     pub(super) memory: Delta,
     pub(super) board: BoardId,
     pub(super) stop: Option<Stop>,

@@ -8,9 +8,11 @@
 //!    and neither model orders write-combining or non-temporal stores (SDM 3A 12.3.1, 9.2.2).
 //!
 //! A load sees the youngest entry that covers it ("store forwarding"). One that is only partly covered waits until no entry
-//! overlaps it any more: processors do so, and merging would invent outcomes that hardware never shows.
+//! overlaps it any more, as processors do whose forwarding fails.
 //!
-//! Not modelled: combining of neighbouring write-combining stores into one line; hardware's limits on how long an entry stays.
+//! Not modelled: forwarding from several entries that cover a load together (AMD's Zen 4 does it, `tests/litmus/native.rs` has
+//! seen it; on Intel's processors one store must contain the load, Optimization Reference Manual, "Store Forwarding");
+//! combining of neighbouring write-combining stores into one line; hardware's limits on how long an entry stays.
 
 use crate::memory_model::MemoryModel;
 use fencepost_devices::PhysAddr;

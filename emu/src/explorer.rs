@@ -12,10 +12,11 @@
 mod boards;
 mod delta;
 pub mod doctor;
-mod exhaustive;
 pub mod explain;
+mod found;
 pub mod graph;
 mod hang;
+mod limits;
 mod local;
 mod numbering;
 mod op;
@@ -28,12 +29,11 @@ mod strategy;
 pub mod survey;
 mod switches;
 pub mod toggles;
-mod walk;
 
-pub use exhaustive::{Cut, Limits};
+pub use limits::{Cut, Limits};
 pub use op::Beyond;
 pub use state::Progress;
-pub use strategy::Strategy;
+pub use strategy::{Plan, Strategy};
 
 use crate::board::Board;
 use crate::choice::Choice;
@@ -44,8 +44,8 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use boards::Boards;
 use delta::Delta;
-use exhaustive::Found;
 use fencepost_devices::PhysAddr;
+use found::Found;
 use local::Locals;
 use op::Op;
 use stage::Stage;
@@ -183,18 +183,18 @@ impl Explorer {
 
     /// Explores everything from `start` on under `model`.
     pub fn explore(&mut self, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explore_by(Strategy::Exhaustive, start, model, limits)
+        self.explore_by(&Plan::default(), start, model, limits)
     }
 
-    /// Explores from `start` on under `model`, as `strategy` says.
-    pub fn explore_by(&mut self, strategy: Strategy, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explore_with(strategy, &Toggles::default(), start, model, limits)
+    /// Explores from `start` on under `model`, as `plan` says.
+    pub fn explore_by(&mut self, plan: &Plan, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
+        self.explore_with(plan, &Toggles::default(), start, model, limits)
     }
 
     /// Likewise, with fences added and left out.
     fn explore_with(
         &mut self,
-        strategy: Strategy,
+        plan: &Plan,
         toggles: &Toggles,
         start: &Start,
         model: MemoryModel,
@@ -202,7 +202,7 @@ impl Explorer {
     ) -> Explored {
         self.world.model = model;
         self.world.toggles.clone_from(toggles);
-        let mut found = strategy.explore(&mut self.world, &start.0, limits);
+        let mut found = plan.explore(&mut self.world, &start.0, limits);
         let finals = std::mem::take(&mut found.finals);
         finals.iter().for_each(|(_, state)| self.world.know(state));
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
@@ -280,11 +280,11 @@ impl Explorer {
         let Some(sharing) = &explored.found.sharing else { return stored };
         let mut steps = Vec::new();
         let mut state = start.0.clone();
-        exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+        reduction::follow(&mut self.world, sharing, &mut state, |_, step, _| steps.push(step));
         for step in stored {
             state = self.world.after(&state, step, &mut Vec::new());
             steps.push(step);
-            exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+            reduction::follow(&mut self.world, sharing, &mut state, |_, step, _| steps.push(step));
         }
         steps
     }

@@ -10,11 +10,12 @@ use super::output_file::OutputFile;
 use super::table::grouped;
 use super::{progress, seeds, stdout};
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
-use fencepost::explorer::{Limits, Progress, Strategy};
+use fencepost::explorer::{Limits, Plan, Progress, Strategy};
 use fencepost::schedule::Schedule;
 use report::Report;
 use std::collections::BTreeSet;
@@ -47,21 +48,22 @@ pub(super) struct Explore {
     #[arg(long, value_name = "N", help_heading = "Exploration", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 
-    /// How orders are chosen: all of them, all with at most --bound preemptions, or --runs drawn from --seed
-    #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", value_enum, default_value_t = Strategies::Exhaustive)]
-    strategy: Strategies,
+    /// How orders are chosen
+    #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", default_value = Strategy::EXHAUSTIVE.name(),
+          value_parser = strategy_parser())]
+    strategy: Strategy,
 
     /// Preemptions of `bounded`; the bug depth of `pct`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 2)]
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().bound)]
     bound: u32,
 
     /// Executions of `pct` and `random`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 1000,
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().runs,
           value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
 
     /// What `pct` and `random` draw from
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().seed)]
     seed: u64,
 
     /// Tell a way to this outcome [default: the first violation]
@@ -93,19 +95,6 @@ pub(super) struct Explore {
     json: bool,
 }
 
-/// How orders are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Strategies {
-    /// All of them
-    Exhaustive,
-    /// All with few preemptions
-    Bounded,
-    /// By random priorities
-    Pct,
-    /// Each step equally likely
-    Random,
-}
-
 /// What tells outcomes apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Outcomes {
@@ -113,6 +102,13 @@ enum Outcomes {
     Report,
     /// The picture on its screen
     Screen,
+}
+
+/// Takes a strategy's name.
+fn strategy_parser() -> impl TypedValueParser<Value = Strategy> {
+    let values = Strategy::ALL.map(|strategy| PossibleValue::new(strategy.name()).help(strategy.summary()));
+    PossibleValuesParser::new(values)
+        .map(|name| Strategy::named(&name).expect("clap lets only the names of strategies through"))
 }
 
 fn after_long_help() -> String {
@@ -155,6 +151,7 @@ impl Explore {
             threads: threads.current_num_threads(),
             ..Limits::default()
         };
+        let plan = self.plan();
         let sign = spinner.clone();
         let began = std::time::Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
@@ -164,7 +161,7 @@ impl Explore {
             .into_iter()
             .map(|model| {
                 spinner.set_message(format!("exploring under {model}"));
-                threads.install(|| surveyor.survey(self.strategy(), model, &limits))
+                threads.install(|| surveyor.survey(&plan, model, &limits))
             })
             .collect();
         if let Some(wanted) = &self.explain {
@@ -200,14 +197,9 @@ impl Explore {
         Ok(report.exit_code())
     }
 
-    fn strategy(&self) -> Strategy {
-        let (runs, seed) = (self.runs, self.seed);
-        match self.strategy {
-            Strategies::Exhaustive => Strategy::Exhaustive,
-            Strategies::Bounded => Strategy::Bounded { preemptions: self.bound },
-            Strategies::Pct => Strategy::Pct { depth: self.bound.max(1), runs, seed },
-            Strategies::Random => Strategy::Random { runs, seed },
-        }
+    fn plan(&self) -> Plan {
+        let Explore { strategy, bound, runs, seed, .. } = *self;
+        Plan { strategy, bound, runs, seed }
     }
 
     /// A way to the outcome asked for, or to the first violation.

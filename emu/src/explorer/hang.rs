@@ -1,6 +1,6 @@
 //! States from which no end can be reached: cores that wait for ever.
 
-use super::exhaustive::Found;
+use super::found::Found;
 
 /// Groups of states that are never left once entered, and that no end is among: for each the first state met.
 ///

@@ -1,10 +1,10 @@
 //! Everything a guest program can come to under one memory model.
 
-use super::exhaustive::{Cut, Limits};
 use super::explain::{Explanation, Wanted};
+use super::limits::{Cut, Limits};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
-use super::{End, Explored, Explorer, Start, Strategy};
+use super::{End, Explored, Explorer, Plan, Start};
 use crate::boot::BootError;
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -138,10 +138,10 @@ impl Surveyor {
         Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
     }
 
-    /// Explores under `model`, as `strategy` says.
-    pub fn survey(&mut self, strategy: Strategy, model: MemoryModel, limits: &Limits) -> Survey {
+    /// Explores under `model`, as `plan` says.
+    pub fn survey(&mut self, plan: &Plan, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
-        let explored = self.explorer.explore_by(strategy, &self.start, model, limits);
+        let explored = self.explorer.explore_by(plan, &self.start, model, limits);
         let explored_in = began.elapsed();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
         for index in 0..explored.finals().len() {
@@ -227,7 +227,7 @@ impl Surveyor {
 
     /// Explores under `model` with fences added and left out.
     pub(super) fn explore_with(&mut self, toggles: &Toggles, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explorer.explore_with(Strategy::Exhaustive, toggles, &self.start, model, limits)
+        self.explorer.explore_with(&Plan::default(), toggles, &self.start, model, limits)
     }
 
     /// Whether the guest exits with another code than 0, or faults, after that final state of its region; `None` when it does

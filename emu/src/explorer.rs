@@ -30,6 +30,7 @@ pub mod survey;
 mod switches;
 pub mod toggles;
 
+pub use found::Misfit;
 pub use limits::{Cut, Limits};
 pub use op::Beyond;
 pub use state::Progress;
@@ -277,8 +278,12 @@ impl Explorer {
     fn steps_of(&mut self, start: &Start, explored: &Explored, number: u32) -> Vec<Step> {
         self.resume(explored);
         let stored = explored.found.steps_to(number);
-        let Some(sharing) = &explored.found.sharing else { return stored };
-        let mut steps = Vec::new();
+        let mut steps = explored.found.lead.clone();
+        let Some(sharing) = &explored.found.sharing else {
+            steps.extend(stored);
+            return steps;
+        };
+        assert!(steps.is_empty(), "what follows given steps is explored without reduction");
         let mut state = start.0.clone();
         reduction::follow(&mut self.world, sharing, &mut state, |_, step, _| steps.push(step));
         for step in stored {
@@ -343,7 +348,7 @@ impl Explorer {
 
     /// Ways in which cores wait for ever. None are looked for when something was cut off.
     pub fn hangs(&mut self, start: &Start, explored: &Explored) -> Vec<Hang> {
-        if !explored.is_complete() || !explored.found.is_graph {
+        if !explored.found.is_graph {
             return Vec::new();
         }
         let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
@@ -389,7 +394,12 @@ impl Explored {
 
     /// How many states were met.
     pub fn states(&self) -> usize {
-        self.found.met.len()
+        self.found.lead.len() + self.found.met.len()
+    }
+
+    /// Why the choices that were given cannot be followed, if so.
+    pub fn misfit(&self) -> Option<&Misfit> {
+        self.found.misfit.as_ref()
     }
 
     /// How many steps were taken.

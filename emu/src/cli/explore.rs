@@ -7,6 +7,7 @@ use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
+use super::replayed::Replayed;
 use super::table::grouped;
 use super::{progress, seeds, stdout};
 use clap::Args;
@@ -66,6 +67,10 @@ pub(super) struct Explore {
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().seed)]
     seed: u64,
 
+    /// The schedule that `replay` follows, as text or as a file such as --save writes; its settings are used
+    #[arg(long, value_name = "SCHEDULE", help_heading = "Exploration", required_if_eq("strategy", "replay"))]
+    schedule: Option<String>,
+
     /// Tell a way to this outcome [default: the first violation]
     #[arg(long, value_name = "OUTCOME", help_heading = "Output")]
     explain: Option<String>,
@@ -124,6 +129,9 @@ Examples:
   fencepost explore dekker --dot dekker.dot       then: dot -Tsvg dekker.dot
   fencepost explore dekker --save schedules       a file for each outcome, for
                                                   fencepost run --schedule
+  fencepost explore dekker --strategy replay --schedule run.txt
+                                                  one execution, told step by step
+                                                  with --explain OUTCOME
 
 Exit codes: 0 every outcome is there and none is a violation, 1 a violation: an
 exit code other than 0, a fault, a deadlock or livelock, an outcome that the
@@ -134,7 +142,11 @@ impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
-        let mut surveyor = self.guest.surveyor(&target)?;
+        let replayed = self.replayed()?;
+        let mut surveyor = match &replayed {
+            Some(replayed) => self.guest.replaying(&target, replayed)?,
+            None => self.guest.surveyor(&target)?,
+        };
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }
@@ -155,15 +167,18 @@ impl Explore {
         let sign = spinner.clone();
         let began = std::time::Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
-        let surveys: Vec<Survey> = self
-            .guest
-            .models()
-            .into_iter()
-            .map(|model| {
-                spinner.set_message(format!("exploring under {model}"));
-                threads.install(|| surveyor.survey(&plan, model, &limits))
-            })
-            .collect();
+        let surveys: Vec<Survey> = match &replayed {
+            Some(Replayed { schedule, .. }) => vec![threads.install(|| surveyor.replay(schedule, &limits))?],
+            None => self
+                .guest
+                .models()
+                .into_iter()
+                .map(|model| {
+                    spinner.set_message(format!("exploring under {model}"));
+                    threads.install(|| surveyor.survey(&plan, model, &limits))
+                })
+                .collect(),
+        };
         if let Some(wanted) = &self.explain {
             let known: BTreeSet<String> =
                 surveys.iter().flat_map(|survey| survey.outcomes.keys()).map(ToString::to_string).collect();
@@ -197,9 +212,19 @@ impl Explore {
         Ok(report.exit_code())
     }
 
+    /// The schedule to follow, if that is the strategy.
+    fn replayed(&self) -> Result<Option<Replayed>, Failure> {
+        match &self.schedule {
+            Some(_) if self.strategy != Strategy::REPLAY => {
+                refuse("--schedule is followed by --strategy replay: say that, too, or leave the schedule out")
+            }
+            given => given.as_deref().map(Replayed::read).transpose(),
+        }
+    }
+
     fn plan(&self) -> Plan {
         let Explore { strategy, bound, runs, seed, .. } = *self;
-        Plan { strategy, bound, runs, seed }
+        Plan { strategy, bound, runs, seed, ..Plan::default() }
     }
 
     /// A way to the outcome asked for, or to the first violation.

@@ -132,7 +132,9 @@ impl Explorer {
         let limits = Limits { states: MOST_STATES, ..Limits::default() };
         let world = &mut self.world;
         let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
-        let (found, reached) = search.search(&start.0, Some(&wanted_names));
+        // A way that was given is told as it is.
+        let is_given = !explored.found.lead.is_empty();
+        let (found, reached) = if is_given { Default::default() } else { search.search(&start.0, Some(&wanted_names)) };
         let steps = match reached {
             Some(number) => found.steps_to(number),
             None => self.steps_of(start, explored, first),

@@ -3,6 +3,8 @@
 use super::limits::Cut;
 use super::sharing::Sharing;
 use super::state::{State, Step};
+use crate::choice::Choice;
+use crate::schedule::text_of;
 use std::collections::{BTreeSet, HashSet};
 
 /// A state as it was met.
@@ -14,6 +16,10 @@ pub(super) struct Met {
 /// What an exploration has found.
 #[derive(Default)]
 pub(super) struct Found {
+    /// Steps that were given: what was met was met after them.
+    pub(super) lead: Vec<Step>,
+    /// Why the choices that were given cannot be followed.
+    pub(super) misfit: Option<Misfit>,
     /// What was shared in the end; `None` when nothing was left out.
     pub(super) sharing: Option<Sharing>,
     pub(super) met: Vec<Met>,
@@ -25,7 +31,7 @@ pub(super) struct Found {
     pub(super) executions: u64,
     /// Steps between states, for finding those that lead nowhere.
     pub(super) edges: Vec<(u32, u32)>,
-    /// Whether `edges` are all there are, between states met once each.
+    /// Whether `edges` are all there are, between states met once each, and none of these was left unlooked at.
     pub(super) is_graph: bool,
     /// Why something was left out.
     pub(super) cuts: BTreeSet<Cut>,
@@ -60,3 +66,28 @@ impl Found {
         self.executions = arrivals.max(self.finals.len()) as u64;
     }
 }
+
+/// Where a schedule does not fit what it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misfit {
+    /// Which choice, from 0.
+    pub(super) at: usize,
+    /// It; `None` at the schedule's end.
+    pub(super) choice: Option<Choice>,
+    /// Why.
+    pub(super) problem: String,
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Misfit { at, choice, problem } = self;
+        match choice {
+            Some(choice) => {
+                write!(f, "choice {} of the schedule, `{}`, does not fit: {problem}", at + 1, text_of(*choice))
+            }
+            None => write!(f, "after its {at} choices {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Misfit {}

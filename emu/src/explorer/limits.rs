@@ -34,6 +34,8 @@ pub enum Cut {
     Bound,
     /// Only a sample of all orders was tried.
     Sample,
+    /// Only the schedule that was given was followed.
+    Schedule,
     /// A store found its core's buffer full: orders that need a deeper buffer are missing.
     Depth,
     /// A core was about to do something that is not followed.
@@ -46,6 +48,7 @@ impl std::fmt::Display for Cut {
             Cut::States => f.write_str("there are more states than allowed"),
             Cut::Bound => f.write_str("orders with more preemptions were not tried"),
             Cut::Sample => f.write_str("only a sample of all orders was tried"),
+            Cut::Schedule => f.write_str("only the given schedule was followed"),
             Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
             Cut::Time => f.write_str("it takes more time than allowed"),
             Cut::Beyond(beyond) => write!(f, "a core {beyond}"),

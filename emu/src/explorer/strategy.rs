@@ -9,11 +9,13 @@ mod bounded;
 pub(super) mod exhaustive;
 mod pct;
 mod random;
+mod replay;
 mod walk;
 
 use super::found::Found;
 use super::limits::Limits;
 use super::state::{State, World};
+use crate::choice::Choice;
 
 /// What makes a strategy.
 struct Rules {
@@ -37,6 +39,8 @@ pub struct Plan {
     pub runs: u64,
     /// What they are drawn from.
     pub seed: u64,
+    /// What happens, from where exploration begins (`replay`).
+    pub choices: Vec<Choice>,
 }
 
 impl Strategy {
@@ -48,8 +52,11 @@ impl Strategy {
     pub const PCT: Strategy = Strategy(&pct::RULES);
     /// Executions whose steps are all equally likely.
     pub const RANDOM: Strategy = Strategy(&random::RULES);
+    /// One execution that is given.
+    pub const REPLAY: Strategy = Strategy(&replay::RULES);
     /// Every strategy.
-    pub const ALL: [Strategy; 4] = [Strategy::EXHAUSTIVE, Strategy::BOUNDED, Strategy::PCT, Strategy::RANDOM];
+    pub const ALL: [Strategy; 5] =
+        [Strategy::EXHAUSTIVE, Strategy::BOUNDED, Strategy::PCT, Strategy::RANDOM, Strategy::REPLAY];
 
     /// The strategy called `name`.
     pub fn named(name: &str) -> Option<Strategy> {
@@ -83,7 +90,7 @@ impl std::fmt::Debug for Strategy {
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { strategy: Strategy::EXHAUSTIVE, bound: 2, runs: 1000, seed: 0 }
+        Plan { strategy: Strategy::EXHAUSTIVE, bound: 2, runs: 1000, seed: 0, choices: Vec::new() }
     }
 }
 

@@ -112,7 +112,7 @@ fn reduction_loses_no_outcome() {
 fn the_other_strategies_find_nothing_that_there_is_not_and_the_bug_that_there_is() {
     let mut surveyor = program("dekker/broken").expect("a region");
     let all = outcomes(&survey(&mut surveyor, MemoryModel::TSO));
-    let plan = |strategy, bound| Plan { strategy, bound, runs: 500, seed: 1 };
+    let plan = |strategy, bound| Plan { strategy, bound, runs: 500, seed: 1, ..Plan::default() };
     for plan in [plan(Strategy::BOUNDED, 1), plan(Strategy::PCT, 3), plan(Strategy::RANDOM, 0)] {
         let (strategy, survey) = (plan.strategy, surveyor.survey(&plan, MemoryModel::TSO, &Limits::default()));
         assert!(!survey.is_complete(), "{strategy:?} leaves things out and says so");

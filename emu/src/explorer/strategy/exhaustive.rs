@@ -45,7 +45,7 @@ pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Li
         let mut found = search.found;
         if is_settled {
             found.count_executions();
-            found.is_graph = true;
+            found.is_graph = found.cuts.is_empty();
             found.sharing = limits.reduces.then_some(sharing);
             return found;
         }

@@ -365,6 +365,14 @@ impl Explorer {
         hangs.collect()
     }
 
+    /// Whether some order of steps leads to where no core's end can be reached any more. Nothing is known, and none said to,
+    /// when something was cut off.
+    pub fn can_hang(&mut self, explored: &Explored) -> bool {
+        let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
+        explored.found.is_graph && !hang::every_state_can_end(&explored.found, &finals)
+            || (0..finals.len()).any(|index| self.end_of(explored, index) == End::Diverges)
+    }
+
     /// How many local states of cores have been met.
     pub fn local_states(&self) -> usize {
         self.world.locals.len()

@@ -36,6 +36,24 @@ pub(super) fn traps(found: &Found, finals: &[u32]) -> Vec<Vec<u32>> {
     traps
 }
 
+/// Whether an end can be reached from every state. Cheaper than looking for what it is that goes on for ever.
+pub(super) fn every_state_can_end(found: &Found, finals: &[u32]) -> bool {
+    let mut can_end = vec![false; found.met.len()];
+    finals.iter().for_each(|&at| can_end[at as usize] = true);
+    // States were met nearest first, so that one look from the last to the first is nearly always enough.
+    loop {
+        let mut is_changed = false;
+        for &(from, to) in found.edges.iter().rev() {
+            let (from, to) = (from as usize, to as usize);
+            is_changed |= can_end[to] && !can_end[from];
+            can_end[from] |= can_end[to];
+        }
+        if !is_changed {
+            return can_end.iter().all(|can| *can);
+        }
+    }
+}
+
 /// More ways of waiting for ever than this are not told apart.
 const MOST_TRAPS: usize = 16;
 

@@ -54,7 +54,7 @@ pub(super) fn follow(
 }
 
 /// A step after which all others are still possible and make no difference, if there is one.
-pub(super) fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<Step> {
+fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<Step> {
     let cores = || (0..state.cores.len()).map(|index| CoreId(index as u8));
     for core in cores() {
         if is_own_business(world, sharing, state, core) {

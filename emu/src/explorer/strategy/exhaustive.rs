@@ -4,7 +4,6 @@
 //! difference (partial-order reduction; Godefroid, LNCS 1032, 1996), made again whenever it turns out that cores share more
 //! memory than was known. When it says *complete*, these are all outcomes and all ways to wait for ever, for programs with
 //! loops, too: equal states are met once, so that spinning ends.
-//! It costs memory: 50 to 100 bytes a state and more where states are wide.
 
 use super::{Plan, Rules};
 use crate::core::CoreId;
@@ -31,7 +30,7 @@ const PIECE: usize = 64;
 /// Its row.
 pub(super) const RULES: Rules = Rules {
     name: "exhaustive",
-    summary: "All of them, each once where order makes no difference; alone proves",
+    summary: "All of them, each once where order makes no difference",
     explore: |world, first, _: &Plan, limits| explore(world, first, limits),
 };
 

@@ -22,6 +22,7 @@ mod litmus;
 mod machine_options;
 mod output_file;
 mod progress;
+mod replayed;
 mod run;
 mod seeds;
 mod stanza;

@@ -12,10 +12,11 @@
 mod boards;
 mod delta;
 pub mod doctor;
-mod exhaustive;
 pub mod explain;
+mod found;
 pub mod graph;
 mod hang;
+mod limits;
 mod local;
 mod numbering;
 mod op;
@@ -28,12 +29,12 @@ mod strategy;
 pub mod survey;
 mod switches;
 pub mod toggles;
-mod walk;
 
-pub use exhaustive::{Cut, Limits};
+pub use found::Misfit;
+pub use limits::{Cut, Limits};
 pub use op::Beyond;
 pub use state::Progress;
-pub use strategy::Strategy;
+pub use strategy::{Plan, Strategy};
 
 use crate::board::Board;
 use crate::choice::Choice;
@@ -44,8 +45,8 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use boards::Boards;
 use delta::Delta;
-use exhaustive::Found;
 use fencepost_devices::PhysAddr;
+use found::Found;
 use local::Locals;
 use op::Op;
 use stage::Stage;
@@ -183,18 +184,18 @@ impl Explorer {
 
     /// Explores everything from `start` on under `model`.
     pub fn explore(&mut self, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explore_by(Strategy::Exhaustive, start, model, limits)
+        self.explore_by(&Plan::default(), start, model, limits)
     }
 
-    /// Explores from `start` on under `model`, as `strategy` says.
-    pub fn explore_by(&mut self, strategy: Strategy, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explore_with(strategy, &Toggles::default(), start, model, limits)
+    /// Explores from `start` on under `model`, as `plan` says.
+    pub fn explore_by(&mut self, plan: &Plan, start: &Start, model: MemoryModel, limits: &Limits) -> Explored {
+        self.explore_with(plan, &Toggles::default(), start, model, limits)
     }
 
     /// Likewise, with fences added and left out.
     fn explore_with(
         &mut self,
-        strategy: Strategy,
+        plan: &Plan,
         toggles: &Toggles,
         start: &Start,
         model: MemoryModel,
@@ -202,7 +203,7 @@ impl Explorer {
     ) -> Explored {
         self.world.model = model;
         self.world.toggles.clone_from(toggles);
-        let mut found = strategy.explore(&mut self.world, &start.0, limits);
+        let mut found = plan.explore(&mut self.world, &start.0, limits);
         let finals = std::mem::take(&mut found.finals);
         finals.iter().for_each(|(_, state)| self.world.know(state));
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
@@ -277,14 +278,18 @@ impl Explorer {
     fn steps_of(&mut self, start: &Start, explored: &Explored, number: u32) -> Vec<Step> {
         self.resume(explored);
         let stored = explored.found.steps_to(number);
-        let Some(sharing) = &explored.found.sharing else { return stored };
-        let mut steps = Vec::new();
+        let mut steps = explored.found.lead.clone();
+        let Some(sharing) = &explored.found.sharing else {
+            steps.extend(stored);
+            return steps;
+        };
+        assert!(steps.is_empty(), "what follows given steps is explored without reduction");
         let mut state = start.0.clone();
-        exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+        reduction::follow(&mut self.world, sharing, &mut state, |_, step, _| steps.push(step));
         for step in stored {
             state = self.world.after(&state, step, &mut Vec::new());
             steps.push(step);
-            exhaustive::follow_again(&mut self.world, sharing, &mut state, &mut steps);
+            reduction::follow(&mut self.world, sharing, &mut state, |_, step, _| steps.push(step));
         }
         steps
     }
@@ -343,7 +348,7 @@ impl Explorer {
 
     /// Ways in which cores wait for ever. None are looked for when something was cut off.
     pub fn hangs(&mut self, start: &Start, explored: &Explored) -> Vec<Hang> {
-        if !explored.is_complete() || !explored.found.is_graph {
+        if !explored.found.is_graph {
             return Vec::new();
         }
         let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
@@ -358,6 +363,14 @@ impl Explorer {
             Hang { path, whereabouts: self.describe(&first), changes, states: trap.len(), first: trap[0] }
         });
         hangs.collect()
+    }
+
+    /// Whether some order of steps leads to where no core's end can be reached any more. Nothing is known, and none said to,
+    /// when something was cut off.
+    pub fn can_hang(&mut self, explored: &Explored) -> bool {
+        let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
+        explored.found.is_graph && !hang::every_state_can_end(&explored.found, &finals)
+            || (0..finals.len()).any(|index| self.end_of(explored, index) == End::Diverges)
     }
 
     /// How many local states of cores have been met.
@@ -389,7 +402,12 @@ impl Explored {
 
     /// How many states were met.
     pub fn states(&self) -> usize {
-        self.found.met.len()
+        self.found.lead.len() + self.found.met.len()
+    }
+
+    /// Why the choices that were given cannot be followed, if so.
+    pub fn misfit(&self) -> Option<&Misfit> {
+        self.found.misfit.as_ref()
     }
 
     /// How many steps were taken.

@@ -6,4 +6,5 @@ mod explore {
     mod hangs;
     mod images;
     mod programs;
+    mod replay;
 }

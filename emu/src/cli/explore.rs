@@ -7,14 +7,16 @@ use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
+use super::replayed::Replayed;
 use super::table::grouped;
 use super::{progress, seeds, stdout};
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
-use fencepost::explorer::{Limits, Progress, Strategy};
+use fencepost::explorer::{Limits, Plan, Progress, Strategy};
 use fencepost::schedule::Schedule;
 use report::Report;
 use std::collections::BTreeSet;
@@ -47,22 +49,27 @@ pub(super) struct Explore {
     #[arg(long, value_name = "N", help_heading = "Exploration", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 
-    /// How orders are chosen: all of them, all with at most --bound preemptions, or --runs drawn from --seed
-    #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", value_enum, default_value_t = Strategies::Exhaustive)]
-    strategy: Strategies,
+    /// How orders are chosen
+    #[arg(long, value_name = "STRATEGY", help_heading = "Exploration", default_value = Strategy::EXHAUSTIVE.name(),
+          value_parser = strategy_parser())]
+    strategy: Strategy,
 
     /// Preemptions of `bounded`; the bug depth of `pct`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 2)]
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().bound)]
     bound: u32,
 
     /// Executions of `pct` and `random`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 1000,
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().runs,
           value_parser = clap::value_parser!(u64).range(1..))]
     runs: u64,
 
     /// What `pct` and `random` draw from
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = 0)]
+    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().seed)]
     seed: u64,
+
+    /// The schedule that `replay` follows, as text or as a file such as --save writes; its settings are used
+    #[arg(long, value_name = "SCHEDULE", help_heading = "Exploration", required_if_eq("strategy", "replay"))]
+    schedule: Option<String>,
 
     /// Tell a way to this outcome [default: the first violation]
     #[arg(long, value_name = "OUTCOME", help_heading = "Output")]
@@ -93,19 +100,6 @@ pub(super) struct Explore {
     json: bool,
 }
 
-/// How orders are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Strategies {
-    /// All of them
-    Exhaustive,
-    /// All with few preemptions
-    Bounded,
-    /// By random priorities
-    Pct,
-    /// Each step equally likely
-    Random,
-}
-
 /// What tells outcomes apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Outcomes {
@@ -113,6 +107,13 @@ enum Outcomes {
     Report,
     /// The picture on its screen
     Screen,
+}
+
+/// Takes a strategy's name.
+fn strategy_parser() -> impl TypedValueParser<Value = Strategy> {
+    let values = Strategy::ALL.map(|strategy| PossibleValue::new(strategy.name()).help(strategy.summary()));
+    PossibleValuesParser::new(values)
+        .map(|name| Strategy::named(&name).expect("clap lets only the names of strategies through"))
 }
 
 fn after_long_help() -> String {
@@ -128,6 +129,9 @@ Examples:
   fencepost explore dekker --dot dekker.dot       then: dot -Tsvg dekker.dot
   fencepost explore dekker --save schedules       a file for each outcome, for
                                                   fencepost run --schedule
+  fencepost explore dekker --strategy replay --schedule run.txt
+                                                  one execution, told step by step
+                                                  with --explain OUTCOME
 
 Exit codes: 0 every outcome is there and none is a violation, 1 a violation: an
 exit code other than 0, a fault, a deadlock or livelock, an outcome that the
@@ -138,7 +142,11 @@ impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
-        let mut surveyor = self.guest.surveyor(&target)?;
+        let replayed = self.replayed()?;
+        let mut surveyor = match &replayed {
+            Some(replayed) => self.guest.replaying(&target, replayed)?,
+            None => self.guest.surveyor(&target)?,
+        };
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }
@@ -155,18 +163,22 @@ impl Explore {
             threads: threads.current_num_threads(),
             ..Limits::default()
         };
+        let plan = self.plan();
         let sign = spinner.clone();
         let began = std::time::Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
-        let surveys: Vec<Survey> = self
-            .guest
-            .models()
-            .into_iter()
-            .map(|model| {
-                spinner.set_message(format!("exploring under {model}"));
-                threads.install(|| surveyor.survey(self.strategy(), model, &limits))
-            })
-            .collect();
+        let surveys: Vec<Survey> = match &replayed {
+            Some(Replayed { schedule, .. }) => vec![threads.install(|| surveyor.replay(schedule, &limits))?],
+            None => self
+                .guest
+                .models()
+                .into_iter()
+                .map(|model| {
+                    spinner.set_message(format!("exploring under {model}"));
+                    threads.install(|| surveyor.survey(&plan, model, &limits))
+                })
+                .collect(),
+        };
         if let Some(wanted) = &self.explain {
             let known: BTreeSet<String> =
                 surveys.iter().flat_map(|survey| survey.outcomes.keys()).map(ToString::to_string).collect();
@@ -200,14 +212,19 @@ impl Explore {
         Ok(report.exit_code())
     }
 
-    fn strategy(&self) -> Strategy {
-        let (runs, seed) = (self.runs, self.seed);
-        match self.strategy {
-            Strategies::Exhaustive => Strategy::Exhaustive,
-            Strategies::Bounded => Strategy::Bounded { preemptions: self.bound },
-            Strategies::Pct => Strategy::Pct { depth: self.bound.max(1), runs, seed },
-            Strategies::Random => Strategy::Random { runs, seed },
+    /// The schedule to follow, if that is the strategy.
+    fn replayed(&self) -> Result<Option<Replayed>, Failure> {
+        match &self.schedule {
+            Some(_) if self.strategy != Strategy::REPLAY => {
+                refuse("--schedule is followed by --strategy replay: say that, too, or leave the schedule out")
+            }
+            given => given.as_deref().map(Replayed::read).transpose(),
         }
+    }
+
+    fn plan(&self) -> Plan {
+        let Explore { strategy, bound, runs, seed, .. } = *self;
+        Plan { strategy, bound, runs, seed, ..Plan::default() }
     }
 
     /// A way to the outcome asked for, or to the first violation.

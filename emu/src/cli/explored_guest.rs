@@ -3,6 +3,7 @@
 use super::failure::{Failure, refuse};
 use super::guest::Target;
 use super::machine_options::MachineOptions;
+use super::replayed::Replayed;
 use clap::Args;
 use fencepost::explorer::region::Region;
 use fencepost::explorer::survey::Surveyor;
@@ -56,7 +57,20 @@ impl ExploredGuest {
 
     /// The guest at the beginning of its region.
     pub(super) fn surveyor(&self, target: &Target) -> Result<Surveyor, Failure> {
-        let settings = self.settings(target)?;
+        self.surveyor_with(target, self.settings(target)?)
+    }
+
+    /// Likewise, on the machine that a schedule is for.
+    pub(super) fn replaying(&self, target: &Target, replayed: &Replayed) -> Result<Surveyor, Failure> {
+        let settings = replayed.schedule.settings.clone();
+        // A testbench knows which image a schedule is for.
+        target.bench(None)?.schedule(replayed.schedule.clone())?;
+        let said = self.said().or(target.said().map(str::to_owned)).map(|said| once(target, said));
+        replayed.agree(&self.machine, said.as_deref())?;
+        self.surveyor_with(target, settings)
+    }
+
+    fn surveyor_with(&self, target: &Target, settings: Settings) -> Result<Surveyor, Failure> {
         let image = target.image()?;
         let machine = Machine::new(&image, settings.clone())?;
         let region = if self.whole { Ok(Region::whole(machine)) } else { Region::find(machine, LONGEST_BEFORE) };
@@ -69,21 +83,31 @@ impl ExploredGuest {
         }
     }
 
+    /// The command line that is given.
+    fn said(&self) -> Option<String> {
+        self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")))
+    }
+
     /// The machine: as asked, buffers as deep as there are unless asked.
     fn settings(&self, target: &Target) -> Result<Settings, Failure> {
-        let given = self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")));
-        let bench = target.bench(given)?;
+        let bench = target.bench(self.said())?;
         let mut base = bench.current_settings().clone();
         (base.depth, base.wc_depth) = (DEEPEST as usize, DEEPEST as usize);
-        if let Target::Program(..) = target
-            && !base.command_line.ends_with(ONCE)
-        {
-            base.command_line = format!("{} {ONCE}", base.command_line).trim_start().to_owned();
-        }
+        base.command_line = once(target, base.command_line);
         let Some(&model) = self.machine.models().first() else {
             return refuse("there is no model to explore under; leave --model out");
         };
         self.machine.settings(&base, model)
+    }
+}
+
+/// `command_line`, where a program of Fencepost's own is told to do one round.
+fn once(target: &Target, command_line: String) -> String {
+    match target {
+        Target::Program(..) if !command_line.ends_with(ONCE) => {
+            format!("{command_line} {ONCE}").trim_start().to_owned()
+        }
+        Target::Program(..) | Target::Elf(_) | Target::Flat(_) => command_line,
     }
 }
 

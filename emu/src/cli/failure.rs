@@ -1,6 +1,7 @@
 //! Why a verb could not do what it was asked.
 
 use fencepost::boot::BootError;
+use fencepost::explorer::Misfit;
 use fencepost::loader::LoadError;
 use fencepost::machine::SettingsError;
 use fencepost::testbench::BenchError;
@@ -27,6 +28,12 @@ pub(super) fn note(text: &str) {
 
 impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Failure {
+        Failure::Refused(error.to_string())
+    }
+}
+
+impl From<Misfit> for Failure {
+    fn from(error: Misfit) -> Failure {
         Failure::Refused(error.to_string())
     }
 }

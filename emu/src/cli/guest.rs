@@ -72,6 +72,14 @@ impl Target {
         })
     }
 
+    /// The command line that naming a variant says.
+    pub(super) fn said(&self) -> Option<&'static str> {
+        match self {
+            Target::Program(_, variant) => variant.map(|variant| variant.name),
+            Target::Elf(_) | Target::Flat(_) => None,
+        }
+    }
+
     /// The program's variant that a guest with `command_line` is: a program's command line is its variant's name.
     pub(super) fn variant(&self, command_line: &str) -> Option<&'static Variant> {
         match self {

@@ -4,7 +4,6 @@ mod fault;
 mod many;
 mod one;
 mod point;
-mod replayed;
 mod report;
 mod watcher;
 

@@ -1,10 +1,11 @@
 //! One way to an outcome, told step by step, and the step after which it could no longer be avoided.
 
-use super::exhaustive::{self, Limits, possible_steps};
+use super::limits::Limits;
 use super::local::fingerprint;
 use super::op::Op;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
+use super::strategy::exhaustive;
 use super::switches::{Count, Switches};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
@@ -131,7 +132,9 @@ impl Explorer {
         let limits = Limits { states: MOST_STATES, ..Limits::default() };
         let world = &mut self.world;
         let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
-        let (found, reached) = search.search(&start.0, Some(&wanted_names));
+        // A way that was given is told as it is.
+        let is_given = !explored.found.lead.is_empty();
+        let (found, reached) = if is_given { Default::default() } else { search.search(&start.0, Some(&wanted_names)) };
         let steps = match reached {
             Some(number) => found.steps_to(number),
             None => self.steps_of(start, explored, first),
@@ -254,7 +257,7 @@ fn last_way_out(
     }
     let taken = *steps.get(can)?;
     let state = states[can].clone();
-    let others_there = possible_steps(world, &state).into_iter().filter(|step| *step != taken);
+    let others_there = world.possible_steps(&state).into_iter().filter(|step| *step != taken);
     let mut ways = others_there.filter(|step| {
         let after = world.after(&state, *step, &mut Vec::new());
         can_reach(world, &after, others)

@@ -33,8 +33,28 @@ use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use crate::core::CoreId;
 
+/// The most steps that are taken for all others before a state is stored: a circle of such steps must be noticed.
+const LONGEST_CHAIN: usize = 256;
+
+/// Takes the steps after `state` that stand for all others, a bounded chain of them; tells `taken` each, and the state after it.
+pub(super) fn follow(
+    world: &mut World,
+    sharing: &Sharing,
+    state: &mut State,
+    mut taken: impl FnMut(&mut World, Step, &State),
+) {
+    for _ in 0..LONGEST_CHAIN {
+        if state.stop.is_some() {
+            return;
+        }
+        let Some(step) = single_step(world, sharing, state) else { return };
+        *state = world.after(state, step, &mut Vec::new());
+        taken(world, step, state);
+    }
+}
+
 /// A step after which all others are still possible and make no difference, if there is one.
-pub(super) fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<Step> {
+fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<Step> {
     let cores = || (0..state.cores.len()).map(|index| CoreId(index as u8));
     for core in cores() {
         if is_own_business(world, sharing, state, core) {

@@ -143,6 +143,26 @@ impl World {
         }
     }
 
+    /// Everything that can happen in `state`.
+    pub(super) fn possible_steps(&mut self, state: &State) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if state.stop.is_some() {
+            return steps;
+        }
+        for index in 0..state.cores.len() {
+            let core = CoreId(index as u8);
+            if self.can_operate(state, core) {
+                steps.push(Step::Operate(core));
+            }
+            let drainable = state.cores[index].buffer.drainable(self.model);
+            steps.extend(drainable.map(|entry| Step::Drain(core, entry as u8)));
+        }
+        if !self.boards.board(state.board).posted().is_empty() {
+            steps.push(Step::Arrive);
+        }
+        steps
+    }
+
     /// Whether a core waits for room in its buffer in `state`.
     pub(super) fn is_some_buffer_full(&mut self, state: &State) -> bool {
         let (model, capacity) = (self.model, self.capacity);

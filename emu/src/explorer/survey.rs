@@ -1,17 +1,17 @@
 //! Everything a guest program can come to under one memory model.
 
-use super::exhaustive::{Cut, Limits};
 use super::explain::{Explanation, Wanted};
+use super::limits::{Cut, Limits};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
-use super::{End, Explored, Explorer, Start, Strategy};
+use super::{End, Explored, Explorer, Misfit, Plan, Start, Strategy};
 use crate::boot::BootError;
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::loader::Image;
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, text_of};
 use crate::testbench::Output;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
 use siphasher::sip::SipHasher13;
@@ -138,10 +138,10 @@ impl Surveyor {
         Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
     }
 
-    /// Explores under `model`, as `strategy` says.
-    pub fn survey(&mut self, strategy: Strategy, model: MemoryModel, limits: &Limits) -> Survey {
+    /// Explores under `model`, as `plan` says.
+    pub fn survey(&mut self, plan: &Plan, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
-        let explored = self.explorer.explore_by(strategy, &self.start, model, limits);
+        let explored = self.explorer.explore_by(plan, &self.start, model, limits);
         let explored_in = began.elapsed();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
         for index in 0..explored.finals().len() {
@@ -202,6 +202,40 @@ impl Surveyor {
         Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
     }
 
+    /// Follows `schedule` through the region instead of exploring: what it comes to, and nothing else.
+    ///
+    /// # Errors
+    /// It does not fit: somewhere what it says is not possible, or is not what this guest does outside its region.
+    ///
+    /// # Panics
+    /// It is for another image, or for a machine with other settings than the model.
+    pub fn replay(&mut self, schedule: &Schedule, limits: &Limits) -> Result<Survey, Misfit> {
+        let Schedule { image, settings, choices } = schedule;
+        let model = settings.model;
+        assert_eq!(*image, self.image.hash(), "a schedule is followed on the image that it is for");
+        assert_eq!(*settings, Settings { model, ..self.settings.clone() }, "and on the machine that it is for");
+        let given = joined(choices.clone());
+        let before = self.region.before();
+        if let Some(misfit) = difference(&given, before, "the guest comes to its region") {
+            return Err(misfit);
+        }
+        let lead = before.len();
+        let choices = given[lead..].to_vec();
+        let plan = Plan { strategy: Strategy::REPLAY, choices, ..Plan::default() };
+        let survey = self.survey(&plan, model, limits);
+        if let Some(misfit) = survey.explored.misfit() {
+            return Err(Misfit { at: lead + misfit.at, ..misfit.clone() });
+        }
+        for reached in survey.outcomes.values() {
+            let whole = &reached.schedule.choices;
+            let misfit = difference(&given, whole, "the guest goes on after its region");
+            if let Some(misfit) = misfit.or_else(|| too_long(&given, whole)) {
+                return Err(misfit);
+            }
+        }
+        Ok(survey)
+    }
+
     /// From now on outcomes are told apart by this.
     pub fn judge_by(&mut self, judging: Judging) {
         self.judging = judging;
@@ -227,7 +261,7 @@ impl Surveyor {
 
     /// Explores under `model` with fences added and left out.
     pub(super) fn explore_with(&mut self, toggles: &Toggles, model: MemoryModel, limits: &Limits) -> Explored {
-        self.explorer.explore_with(Strategy::Exhaustive, toggles, &self.start, model, limits)
+        self.explorer.explore_with(&Plan::default(), toggles, &self.start, model, limits)
     }
 
     /// Whether the guest exits with another code than 0, or faults, after that final state of its region; `None` when it does
@@ -334,6 +368,18 @@ fn joined(choices: Vec<Choice>) -> Vec<Choice> {
         }
     }
     joined
+}
+
+/// Where `choices` do not begin with `wanted`, with which the guest does `what`.
+fn difference(choices: &[Choice], wanted: &[Choice], what: &str) -> Option<Misfit> {
+    let at = (0..wanted.len()).find(|&at| choices.get(at) != Some(&wanted[at]))?;
+    Some(Misfit { at, choice: choices.get(at).copied(), problem: format!("{what} by `{}`", text_of(wanted[at])) })
+}
+
+/// What `choices` have beyond `whole`, after which nothing more is possible.
+fn too_long(choices: &[Choice], whole: &[Choice]) -> Option<Misfit> {
+    let &choice = choices.get(whole.len())?;
+    Some(Misfit { at: whole.len(), choice: Some(choice), problem: "the run is over before it".into() })
 }
 
 /// Whether a run that stopped like this is a violation; `None` when it has not stopped.

@@ -7,7 +7,8 @@
 //! Bounded by a number of *preemptions* (switches away from a core that could have gone on; Musuvathi and Qadeer, PLDI 2007)
 //! the same search is a strategy: most bugs need few.
 
-use super::exhaustive::{Cut, Found, Limits, Met, possible_steps};
+use super::found::{Found, Met};
+use super::limits::{Cut, Limits};
 use super::local::fingerprint;
 use super::reduction::is_own_business;
 use super::sharing::Sharing;
@@ -118,7 +119,7 @@ impl Switches<'_> {
                 found.cuts.insert(Cut::Beyond(*reason));
             }
         }
-        possible_steps(self.world, state)
+        self.world.possible_steps(state)
     }
 
     fn cost_of(&mut self, state: &State, last: Option<CoreId>, step: Step, (switches, delays): Cost) -> Cost {

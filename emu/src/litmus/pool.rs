@@ -61,6 +61,8 @@ pub struct Outcome {
     pub explored: usize,
     /// Threads that faulted, if any did: what a litmus test must not do.
     pub faults: BTreeSet<String>,
+    /// Whether some order of steps leads to where threads wait for ever.
+    pub hangs: bool,
 }
 
 /// How often a condition holds.
@@ -172,6 +174,7 @@ impl Pool {
             }
             states.insert(state);
         }
+        let hangs = self.explorer.can_hang(&explored);
         if states.is_empty() && faults.is_empty() && explored.is_complete() {
             faults.insert("no order of steps comes to an end".into());
         }
@@ -183,6 +186,7 @@ impl Pool {
             executions: explored.executions(),
             explored: explored.states(),
             faults,
+            hangs,
         }
     }
 

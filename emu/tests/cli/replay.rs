@@ -88,3 +88,46 @@ fn the_replay_line_gives_the_same_run() {
         assert_eq!((&again["trace_hash"], &again["ended"]), (&first["trace_hash"], &first["ended"]), "{line}");
     }
 }
+
+#[test]
+fn exploration_follows_the_schedules_that_it_has_saved() {
+    let folder = Folder::new();
+    let all = folder.run("explore store-buffering/broken --save found --json").exits_with(1).json();
+    let rows = all["models"][0]["outcomes"].as_array().expect("a table");
+    for (index, row) in rows.iter().enumerate() {
+        let file = format!("found/store-buffering-tso-{}.schedule", index + 1);
+        let replay = format!("explore store-buffering --strategy replay --schedule {file}");
+        // One execution proves nothing; a violation it shows is one.
+        let code = if row["violation"] == true { 1 } else { 3 };
+        let again = folder.run(&format!("{replay} --json")).exits_with(code).json();
+        let model = &again["models"][0];
+        let found = model["outcomes"].as_array().expect("a table");
+        assert_eq!((found.len(), &found[0]["outcome"], &found[0]["schedule"]), (1, &row["outcome"], &row["schedule"]));
+        assert_eq!((&model["complete"], &model["executions"]), (&false.into(), &1.into()));
+        let run = folder.run(&format!("run store-buffering --schedule {file} --json")).json();
+        assert_eq!(run["outcome"], row["outcome"]);
+        let outcome = row["outcome"].as_str().expect("a text");
+        let told = folder.run_words(&[&replay.split(' ').collect::<Vec<_>>()[..], &["--explain", outcome]].concat());
+        assert!(told.exits_with(code).stdout.contains(&format!("How `{outcome}` comes about")));
+    }
+}
+
+#[test]
+fn a_schedule_that_exploration_cannot_follow_is_refused() {
+    let folder = Folder::new();
+    folder.run("run store-buffering/broken --record run.txt").exits_with(0);
+    folder.run("explore dekker --save found");
+    let refused = [
+        ("explore store-buffering --strategy replay", "--schedule"),
+        ("explore store-buffering --schedule run.txt", "--strategy replay"),
+        ("explore store-buffering --strategy replay --schedule nothing.txt", "nothing.txt"),
+        ("explore store-buffering --strategy replay --schedule found/dekker-tso-1.schedule", "other image"),
+        ("explore store-buffering --strategy replay --schedule run.txt", "choice 1 of the schedule"),
+        ("explore dekker/mfence --strategy replay --schedule found/dekker-tso-1.schedule", "command line"),
+        ("explore dekker --model pso --strategy replay --schedule found/dekker-tso-1.schedule", "--model pso"),
+    ];
+    for (command, said) in refused {
+        let answer = folder.run(command).exits_with(2);
+        assert!(answer.stderr.contains(said), "{command}: {}", answer.stderr);
+    }
+}

@@ -1,7 +1,7 @@
-//! Every final state of a program, by trying everything.
+//! Every final state of a program, and whether it can come to wait for ever, by trying everything.
 
-use super::program::{Fence, Instruction, LINE, Operation, Program, Register, VARIABLE};
-use std::collections::{BTreeSet, HashSet};
+use super::program::{Condition, Fence, Instruction, LINE, Operation, Program, Register, VARIABLE};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// A memory model: the columns of the table in DESIGN section 3.
@@ -52,34 +52,61 @@ enum Item {
     Fence,
 }
 
-/// The final states of `program` under `model`, as a litmus test shows them; `None` when there are more than `most` states
-/// on the way.
-pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<BTreeSet<String>> {
+/// What a program can come to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ends {
+    /// The final states, as a litmus test shows them.
+    pub finals: BTreeSet<String>,
+    /// Whether there is a state from which no final one can be reached.
+    pub hangs: bool,
+}
+
+/// What `program` can come to under `model`; `None` when there are more than `most` states on the way.
+pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<Ends> {
     let thread =
         |registers: &[u64; 3]| Thread { next: 0, made: 0, got: Vec::new(), registers: *registers, buffer: Vec::new() };
     let first = State {
         threads: program.registers.iter().map(thread).collect(),
         memory: vec![0; program.variables() * VARIABLE],
     };
-    let (mut met, mut finals) = (HashSet::from([first.clone()]), BTreeSet::new());
-    let mut open = vec![first];
-    while let Some(state) = open.pop() {
+    let mut numbers = HashMap::from([(first.clone(), 0)]);
+    // For each state those that lead to it.
+    let mut before: Vec<Vec<usize>> = vec![Vec::new()];
+    let (mut finals, mut ends) = (BTreeSet::new(), Vec::new());
+    let mut open = vec![(0, first)];
+    while let Some((number, state)) = open.pop() {
         let successors = successors(program, model, &state);
         if successors.is_empty() {
-            assert!(is_over(program, &state), "a program without loops ends");
+            assert!(is_over(program, &state), "a program that cannot go on is at its end");
             let registers: Vec<[u64; 3]> = state.threads.iter().map(|thread| thread.registers).collect();
             finals.insert(program.show(&registers, &state.memory));
+            ends.push(number);
         }
         for next in successors {
-            if met.insert(next.clone()) {
-                open.push(next);
+            let known = *numbers.entry(next.clone()).or_insert(before.len());
+            if known == before.len() {
+                before.push(Vec::new());
+                open.push((known, next));
             }
+            before[known].push(number);
         }
-        if met.len() > most {
+        if before.len() > most {
             return None;
         }
     }
-    Some(finals)
+    Some(Ends { finals, hangs: reach(&before, ends) < before.len() })
+}
+
+/// How many states lead to one of `ends`.
+fn reach(before: &[Vec<usize>], ends: Vec<usize>) -> usize {
+    let mut reached = vec![false; before.len()];
+    let mut open = ends;
+    while let Some(state) = open.pop() {
+        if !std::mem::replace(&mut reached[state], true) {
+            open.extend(&before[state]);
+        }
+    }
+    reached.iter().filter(|it| **it).count()
 }
 
 fn is_over(program: &Program, state: &State) -> bool {
@@ -149,6 +176,15 @@ impl Thread {
     /// Makes the next access of `instruction`, which is the thread's next; returns false when it has to wait.
     fn step(&mut self, instruction: Instruction, model: Model, forwarding: Forwarding, memory: &mut [u8]) -> bool {
         match instruction {
+            Instruction::Jump { register, value, condition, to } => {
+                let is_equal = self.registers[register.index()] == u64::from(value);
+                let is_taken = match condition {
+                    Condition::Always => true,
+                    Condition::Equal => is_equal,
+                    Condition::NotEqual => !is_equal,
+                };
+                self.next = if is_taken { to } else { self.next + 1 };
+            }
             Instruction::Fence(Fence::Mfence) if !self.buffer.is_empty() => return false,
             Instruction::Fence(fence) => {
                 if fence == Fence::Sfence && !self.buffer.is_empty() {

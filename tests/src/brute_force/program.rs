@@ -63,10 +63,26 @@ pub enum Fence {
     Lfence,
 }
 
+/// When a jump is taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Condition {
+    Always,
+    Equal,
+    NotEqual,
+}
+
 /// An instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Instruction {
+    /// Compares a register with a number, and jumps to an instruction of the same thread or to its end.
+    Jump {
+        register: Register,
+        value: u32,
+        condition: Condition,
+        to: usize,
+    },
     Load(Spot, Register),
     /// The value is positive as a signed number of the spot's size.
     StoreImmediate(Spot, u32),
@@ -131,12 +147,24 @@ impl Instruction {
             | Instruction::Store(spot, _)
             | Instruction::StoreNonTemporal(spot, _)
             | Instruction::Modify { spot, .. } => Some(spot),
-            Instruction::Fence(_) => None,
+            Instruction::Fence(_) | Instruction::Jump { .. } => None,
+        }
+    }
+
+    /// What it is written as: a line, or two.
+    fn lines(self) -> Vec<String> {
+        let Instruction::Jump { register, value, condition, to } = self else { return vec![self.text()] };
+        let compare = format!("cmpq ${value},%{}", register.name(8));
+        match condition {
+            Condition::Always => vec![format!("jmp {}", label(to))],
+            Condition::Equal => vec![compare, format!("je {}", label(to))],
+            Condition::NotEqual => vec![compare, format!("jne {}", label(to))],
         }
     }
 
     fn text(self) -> String {
         match self {
+            Instruction::Jump { .. } => unreachable!("a jump has lines of its own"),
             Instruction::Load(spot, register) => {
                 format!("mov{} {},%{}", spot.suffix(), spot.text(), register.name(spot.size))
             }
@@ -205,9 +233,10 @@ impl Program {
         text += "}\n";
         let names: Vec<String> = (0..self.threads.len()).map(|thread| format!("P{thread}")).collect();
         text += &format!("{};\n", names.join("|"));
-        for row in 0..self.threads.iter().map(Vec::len).max().unwrap_or(0) {
-            let cell = |thread: &Vec<Instruction>| thread.get(row).map_or(String::new(), |it| it.text());
-            text += &format!(" {} ;\n", self.threads.iter().map(cell).collect::<Vec<_>>().join(" | "));
+        let columns: Vec<Vec<String>> = self.threads.iter().map(|code| column(code)).collect();
+        for row in 0..columns.iter().map(Vec::len).max().unwrap_or(0) {
+            let cells: Vec<&str> = columns.iter().map(|column| column.get(row).map_or("", String::as_str)).collect();
+            text += &format!(" {} ;\n", cells.join(" | "));
         }
         let mut places = Vec::new();
         for thread in 0..self.threads.len() {
@@ -231,6 +260,27 @@ impl Program {
         }
         parts.join(" ")
     }
+}
+
+/// A thread's code, a line each, with labels where jumps go.
+fn column(code: &[Instruction]) -> Vec<String> {
+    let is_target = |at: usize| code.iter().any(|it| matches!(it, Instruction::Jump { to, .. } if *to == at));
+    let mut lines = Vec::new();
+    for (at, instruction) in code.iter().enumerate() {
+        let first = lines.len();
+        lines.extend(instruction.lines());
+        if is_target(at) {
+            lines[first] = format!("{}: {}", label(at), lines[first]);
+        }
+    }
+    if is_target(code.len()) {
+        lines.push(format!("{}:", label(code.len())));
+    }
+    lines
+}
+
+fn label(at: usize) -> String {
+    format!("L{at}")
 }
 
 fn variable(index: usize) -> char {

@@ -2,7 +2,7 @@
 
 use fencepost::explorer::region::Region;
 use fencepost::explorer::survey::{Survey, Surveyor};
-use fencepost::explorer::{Limits, Strategy};
+use fencepost::explorer::{Limits, Plan};
 use fencepost::loader::Image;
 use fencepost::machine::{DEEPEST, Machine, Settings};
 use fencepost::memory_model::MemoryModel;
@@ -62,7 +62,7 @@ pub(crate) fn surveyor(image: Image, settings: Settings, whole: bool) -> Option<
 
 /// Everything that can happen under `model`.
 pub(crate) fn survey(surveyor: &mut Surveyor, model: MemoryModel) -> Survey {
-    surveyor.survey(Strategy::Exhaustive, model, &Limits::default())
+    surveyor.survey(&Plan::default(), model, &Limits::default())
 }
 
 /// The names of all outcomes, in order.

@@ -91,6 +91,39 @@ fn a_loop_without_memory_is_a_livelock() {
 }
 
 #[test]
+fn a_long_loop_without_memory_that_ends_is_no_livelock() {
+    let count = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ecx, 1000)?;
+        a.set_label(&mut again)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let survey = survey(&mut cores(&[&count, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+    assert!(survey.is_complete());
+    assert_eq!(outcomes(&survey), [Outcome::AllHalted.to_string()]);
+}
+
+#[test]
+fn many_ways_into_one_hang_are_told_apart_from_it_quickly() {
+    // Core 0 takes a lock and keeps it; the others store to words that the other reads, and wait for the lock.
+    let words = [Y, Y + 0x40];
+    let worker = |index: usize| {
+        move |a: &mut CodeAssembler| {
+            for round in 1..=8 {
+                a.mov(dword_ptr(words[index]), round)?;
+                a.mov(eax, dword_ptr(words[1 - index]))?;
+            }
+            wait_for(a, X, 0)
+        }
+    };
+    let (one, two) = (worker(0), worker(1));
+    let survey = survey(&mut cores(&[&|a| a.mov(dword_ptr(X), 1), &one, &two]), TSO);
+    assert!(survey.explored.states() > 100_000, "{} states are too few to take long", survey.explored.states());
+    assert!(has_deadlock(&survey) && survey.outcomes.contains_key(&Outcome::AllHalted), "{:?}", outcomes(&survey));
+}
+
+#[test]
 fn a_spinning_core_does_not_hide_what_the_other_does() {
     // Core 0 only ever reads memory of its own; core 1 faults.
     let survey = survey(&mut cores(&[&|a| wait_for(a, Y, 1), &|a| a.ud2()]), TSO);

@@ -2,7 +2,7 @@
 
 use super::guests::*;
 use fencepost::explorer::survey::{Outcome, Surveyor};
-use fencepost::explorer::{Limits, Strategy};
+use fencepost::explorer::{Limits, Plan, Strategy};
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs;
 use fencepost::testbench::Testbench;
@@ -95,7 +95,7 @@ fn reduction_loses_no_outcome() {
             let mut compared = 0;
             for model in MemoryModel::ALL {
                 let reduced = survey(&mut surveyor, model);
-                let all = surveyor.survey(Strategy::Exhaustive, model, &whole);
+                let all = surveyor.survey(&Plan::default(), model, &whole);
                 if all.is_complete() {
                     assert_eq!(outcomes(&reduced), outcomes(&all), "{name} {model}");
                     assert_eq!(reduced.explored.finals().len(), all.explored.finals().len(), "{name} {model}");
@@ -112,18 +112,15 @@ fn reduction_loses_no_outcome() {
 fn the_other_strategies_find_nothing_that_there_is_not_and_the_bug_that_there_is() {
     let mut surveyor = program("dekker/broken").expect("a region");
     let all = outcomes(&survey(&mut surveyor, MemoryModel::TSO));
-    for strategy in [
-        Strategy::Bounded { preemptions: 1 },
-        Strategy::Pct { depth: 3, runs: 500, seed: 1 },
-        Strategy::Random { runs: 500, seed: 1 },
-    ] {
-        let survey = surveyor.survey(strategy, MemoryModel::TSO, &Limits::default());
+    let plan = |strategy, bound| Plan { strategy, bound, runs: 500, seed: 1, ..Plan::default() };
+    for plan in [plan(Strategy::BOUNDED, 1), plan(Strategy::PCT, 3), plan(Strategy::RANDOM, 0)] {
+        let (strategy, survey) = (plan.strategy, surveyor.survey(&plan, MemoryModel::TSO, &Limits::default()));
         assert!(!survey.is_complete(), "{strategy:?} leaves things out and says so");
         let found = outcomes(&survey);
         assert!(found.iter().all(|it| all.contains(it)), "{strategy:?}: {found:?}");
         assert!(found.contains(&"together".to_owned()), "{strategy:?}: {found:?}");
     }
-    let bounded = surveyor.survey(Strategy::Bounded { preemptions: 1_000 }, MemoryModel::TSO, &Limits::default());
+    let bounded = surveyor.survey(&plan(Strategy::BOUNDED, 1_000), MemoryModel::TSO, &Limits::default());
     assert!(bounded.is_complete(), "with preemptions enough nothing is left out");
     assert_eq!(outcomes(&bounded), all);
 }
@@ -147,7 +144,7 @@ fn what_is_found_does_not_depend_on_the_number_of_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
         let mut guest = cores(&[&one, &two, &three]);
         let limits = Limits { threads, reduces: false, ..Limits::default() };
-        let survey = pool.install(|| guest.survey(Strategy::Exhaustive, MemoryModel::PSO, &limits));
+        let survey = pool.install(|| guest.survey(&Plan::default(), MemoryModel::PSO, &limits));
         let schedules: Vec<String> = survey.outcomes.values().map(|reached| reached.schedule.to_string()).collect();
         let explored = &survey.explored;
         (schedules, explored.states(), explored.transitions(), explored.executions(), explored.finals().len())

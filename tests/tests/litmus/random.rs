@@ -4,22 +4,51 @@
 //! cargo test --release -p fencepost-tests --test litmus -- --ignored --nocapture twenty_thousand
 //! ```
 
-use super::second_opinion::{compare, nests, reduces_nothing_away};
+use super::second_opinion::{compare, compare_loops, nests, reduces_nothing_away};
 use super::suite::{ours, outcomes};
 use fencepost::explorer::Limits;
 use fencepost::litmus::{Pool, parse};
+use fencepost_tests::brute_force::{Ends, Model, enumerate, generate_loops};
 use rayon::prelude::*;
 
 #[test]
 fn the_explorer_agrees_with_brute_force_on_random_programs() {
-    let compared = agree_on(600);
+    let compared = agree_on(600, compare);
     assert!(compared >= 590, "only {compared} of 600 were small enough");
 }
 
 #[test]
 #[ignore = "takes minutes: run it after a change to the explorer or the memory models"]
 fn the_explorer_agrees_with_brute_force_on_twenty_thousand_random_programs() {
-    let compared = agree_on(20_000);
+    let compared = agree_on(20_000, compare);
+    println!("{compared} of 20,000 were small enough and agree");
+    assert!(compared >= 19_500);
+}
+
+#[test]
+fn the_explorer_agrees_with_brute_force_on_loops_and_branches_and_on_what_waits_for_ever() {
+    let compared = agree_on(500, compare_loops);
+    assert!(compared >= 480, "only {compared} of 500 were small enough");
+}
+
+#[test]
+fn programs_with_loops_end_hang_or_may_do_either() {
+    let all = (0..200).filter_map(|seed| enumerate(&generate_loops(seed), Model::Tso, 100_000));
+    let (mut end, mut hang, mut either) = (0, 0, 0);
+    for Ends { finals, hangs } in all {
+        match (finals.is_empty(), hangs) {
+            (false, false) => end += 1,
+            (true, _) => hang += 1,
+            (false, true) => either += 1,
+        }
+    }
+    assert!(end >= 50 && hang >= 20 && either >= 20, "{end} end, {hang} hang, {either} may do either");
+}
+
+#[test]
+#[ignore = "takes minutes: run it after a change to the explorer"]
+fn the_explorer_agrees_with_brute_force_on_twenty_thousand_programs_with_loops() {
+    let compared = agree_on(20_000, compare_loops);
     println!("{compared} of 20,000 were small enough and agree");
     assert!(compared >= 19_500);
 }
@@ -49,6 +78,6 @@ fn stronger_models_allow_no_more_and_the_reduction_loses_nothing_in_ours() {
 }
 
 /// How many of the programs with seeds below `count` were small enough to be compared; all of those agree.
-fn agree_on(count: u64) -> usize {
+fn agree_on(count: u64, compare: fn(&mut Pool, u64) -> bool) -> usize {
     (0..count).into_par_iter().map_init(Pool::new, compare).filter(|compared| *compared).count()
 }

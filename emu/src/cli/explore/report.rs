@@ -139,8 +139,9 @@ impl ModelReport {
         let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
         let expectation = variant.and_then(|variant| variant.expectation(survey.model.name()));
         let is_judged = !survey.outcomes.keys().any(|outcome| matches!(outcome, Outcome::Screen(_)));
+        // One given execution is not asked for all of them.
         let hazards = expectation
-            .filter(|_| is_judged)
+            .filter(|_| is_judged && explore.schedule.is_none())
             .into_iter()
             .flat_map(|it| it.outcomes)
             .filter(|it| it.hazard)

@@ -6,7 +6,7 @@ use crate::cli::guest::quoted;
 use crate::cli::output_file::OutputFile;
 use fencepost::explorer::region::Region;
 use fencepost::explorer::survey::Surveyor;
-use fencepost::explorer::{Limits, Strategy};
+use fencepost::explorer::{Limits, Plan};
 use fencepost::litmus::image;
 use fencepost::loader::Image;
 use fencepost::machine::{DEEPEST, Machine, Settings};
@@ -40,7 +40,7 @@ pub(super) fn emit<'a>(
         OutputFile::check(&path)?.write(&bytes)?;
         let mut surveyor = surveyor(&name, bytes, explored.test.threads.len())?;
         for under in &explored.under {
-            let survey = surveyor.survey(Strategy::Exhaustive, under.model, limits);
+            let survey = surveyor.survey(&Plan::default(), under.model, limits);
             let states: Vec<String> = survey.outcomes.keys().map(ToString::to_string).collect();
             assert!(
                 !survey.is_complete() || states == under.outcome.states,

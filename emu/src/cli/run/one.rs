@@ -4,8 +4,8 @@ use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
 use crate::cli::guest::{Target, quoted, quoted_path};
 use crate::cli::output_file::{OutputFile, OutputStream};
+use crate::cli::replayed::Replayed;
 use crate::cli::run::Run;
-use crate::cli::run::replayed::Replayed;
 use crate::cli::run::report::{Asked, Report};
 use crate::cli::run::watcher::{Trace, Watcher, too_long};
 use crate::cli::stdout;
@@ -77,7 +77,7 @@ fn prepare(
     let mut bench = run.bench(target, command_line.clone(), model)?;
     if let Some(replayed) = replayed {
         bench = bench.schedule(replayed.schedule.clone())?;
-        replayed.agree(run, target, command_line.as_deref())?;
+        replayed.agree(&run.machine, command_line.as_deref().or(target.said()))?;
     }
     if run.trace.is_some() {
         bench = bench.trace();

@@ -1,36 +1,25 @@
 //! The exhaustive strategy: every state once, nearest first.
+//!
+//! A breadth-first search of whole states that leaves out only what [reduction](crate::explorer::reduction) proves to make no
+//! difference (partial-order reduction; Godefroid, LNCS 1032, 1996), made again whenever it turns out that cores share more
+//! memory than was known. When it says *complete*, these are all outcomes and all ways to wait for ever, for programs with
+//! loops, too: equal states are met once, so that spinning ends.
 
-use super::local::fingerprint;
-use super::op::{Beyond, Op};
-use super::reduction::single_step;
-use super::sharing::Sharing;
-use super::state::{State, Step, World};
+use super::{Plan, Rules};
 use crate::core::CoreId;
+use crate::explorer::found::{Found, Met};
+use crate::explorer::limits::{Cut, Limits};
+use crate::explorer::local::fingerprint;
+use crate::explorer::op::Op;
+use crate::explorer::reduction;
+use crate::explorer::sharing::Sharing;
+use crate::explorer::state::{State, Step, World};
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// What bounds an exploration.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// The most states.
-    pub states: usize,
-    /// The longest time; `None` for no bound.
-    pub time: Option<Duration>,
-    /// Whether equivalent orders of steps are left out.
-    pub reduces: bool,
-    /// How many threads take steps, those of the rayon pool that this is called in. What is found does not depend on it.
-    pub threads: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { states: 10_000_000, time: None, reduces: true, threads: 1 }
-    }
-}
+use std::time::Instant;
 
 /// States whose steps are taken between two looks at the bounds.
 const BLOCK: usize = 1024;
@@ -39,98 +28,15 @@ const WORTH_THREADS: usize = 512;
 /// States that a thread takes at a time.
 const PIECE: usize = 64;
 
-/// The most steps that are taken for all others before a state is stored: a circle of such steps must be noticed.
-const LONGEST_CHAIN: usize = 256;
-
-/// A state as it was met.
-pub(super) struct Met {
-    /// The state it was first reached from, and by which step; the first state has none.
-    pub(super) from: Option<(u32, Step)>,
-}
-
-/// What an exploration has found.
-#[derive(Default)]
-pub(super) struct Found {
-    /// What was shared in the end; `None` when nothing was left out.
-    pub(super) sharing: Option<Sharing>,
-    pub(super) met: Vec<Met>,
-    /// States in which nothing more is possible.
-    pub(super) finals: Vec<(u32, State)>,
-    /// Steps taken.
-    pub(super) transitions: u64,
-    /// How often a state in which nothing more is possible was reached.
-    pub(super) executions: u64,
-    /// Steps between states, for finding those that lead nowhere.
-    pub(super) edges: Vec<(u32, u32)>,
-    /// Whether `edges` are all there are, between states met once each.
-    pub(super) is_graph: bool,
-    /// Why something was left out.
-    pub(super) cuts: BTreeSet<Cut>,
-}
-
-impl Found {
-    /// The stored steps that lead to state `number`.
-    pub(super) fn steps_to(&self, mut number: u32) -> Vec<Step> {
-        let mut steps = Vec::new();
-        while let Some((from, step)) = self.met[number as usize].from {
-            steps.push(step);
-            number = from;
-        }
-        steps.reverse();
-        steps
-    }
-
-    /// Adds a path from the first state to `end`, from which nothing is possible.
-    pub(super) fn add_path(&mut self, steps: &[Step], end: State) {
-        let mut number = 0;
-        for &step in steps {
-            self.met.push(Met { from: Some((number, step)) });
-            number = self.met.len() as u32 - 1;
-        }
-        self.finals.push((number, end));
-    }
-
-    fn count_executions(&mut self) {
-        let finals: FxHashSet<u32> = self.finals.iter().map(|(number, _)| *number).collect();
-        let arrivals = self.edges.iter().filter(|(_, to)| finals.contains(to)).count();
-        // The first state may be the last one, too.
-        self.executions = arrivals.max(self.finals.len()) as u64;
-    }
-}
-
-/// Why an exploration is not complete.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cut {
-    /// There are more states than allowed.
-    States,
-    /// More time has passed than allowed.
-    Time,
-    /// Orders with more preemptions than allowed were not tried.
-    Bound,
-    /// Only a sample of all orders was tried.
-    Sample,
-    /// A store found its core's buffer full: orders that need a deeper buffer are missing.
-    Depth,
-    /// A core was about to do something that is not followed.
-    Beyond(Beyond),
-}
-
-impl std::fmt::Display for Cut {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Cut::States => f.write_str("there are more states than allowed"),
-            Cut::Bound => f.write_str("orders with more preemptions were not tried"),
-            Cut::Sample => f.write_str("only a sample of all orders was tried"),
-            Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
-            Cut::Time => f.write_str("it takes more time than allowed"),
-            Cut::Beyond(beyond) => write!(f, "a core {beyond}"),
-        }
-    }
-}
+/// Its row.
+pub(super) const RULES: Rules = Rules {
+    name: "exhaustive",
+    summary: "All of them, each once where order makes no difference",
+    explore: |world, first, _: &Plan, limits| explore(world, first, limits),
+};
 
 /// Explores everything from `first` on.
-pub(super) fn explore(world: &mut World, first: &State, limits: &Limits) -> Found {
+pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Limits) -> Found {
     let mut sharing = Sharing::default();
     loop {
         let mut search = Search::new(world, &mut sharing, limits);
@@ -139,7 +45,7 @@ pub(super) fn explore(world: &mut World, first: &State, limits: &Limits) -> Foun
         let mut found = search.found;
         if is_settled {
             found.count_executions();
-            found.is_graph = true;
+            found.is_graph = found.cuts.is_empty();
             found.sharing = limits.reduces.then_some(sharing);
             return found;
         }
@@ -288,7 +194,7 @@ impl Expansion<'_> {
         if self.world.is_some_buffer_full(state) {
             expanded.cuts.insert(Cut::Depth);
         }
-        for step in possible_steps(self.world, state) {
+        for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);
             self.follow(&mut after, &mut expanded);
@@ -300,13 +206,11 @@ impl Expansion<'_> {
 
     /// Takes steps that stand for all others, as long as there are any.
     fn follow(&mut self, state: &mut State, expanded: &mut Expanded) {
-        for _ in 0..LONGEST_CHAIN {
-            if state.stop.is_some() || !self.reduces {
-                return;
-            }
-            let Some(step) = single_step(self.world, self.sharing, state) else { return };
-            *state = self.world.after(state, step, &mut Vec::new());
-            self.note_step(state, step, expanded);
+        if self.reduces {
+            let sharing = self.sharing;
+            reduction::follow(self.world, sharing, state, |world, step, after| {
+                Expansion { world, sharing, reduces: true }.note_step(after, step, expanded);
+            });
         }
     }
 
@@ -338,36 +242,4 @@ impl Expansion<'_> {
             expanded.notes.push((core, op.clone()));
         }
     }
-}
-
-/// Takes the steps after `state` that stand for all others, as an exploration did; adds them to `steps`.
-pub(super) fn follow_again(world: &mut World, sharing: &Sharing, state: &mut State, steps: &mut Vec<Step>) {
-    for _ in 0..LONGEST_CHAIN {
-        if state.stop.is_some() {
-            return;
-        }
-        let Some(step) = single_step(world, sharing, state) else { return };
-        *state = world.after(state, step, &mut Vec::new());
-        steps.push(step);
-    }
-}
-
-/// Everything that can happen in `state`.
-pub(super) fn possible_steps(world: &mut World, state: &State) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if state.stop.is_some() {
-        return steps;
-    }
-    for index in 0..state.cores.len() {
-        let core = CoreId(index as u8);
-        if world.can_operate(state, core) {
-            steps.push(Step::Operate(core));
-        }
-        let drainable = state.cores[index].buffer.drainable(world.model);
-        steps.extend(drainable.map(|entry| Step::Drain(core, entry as u8)));
-    }
-    if !world.boards.board(state.board).posted().is_empty() {
-        steps.push(Step::Arrive);
-    }
-    steps
 }

@@ -1,8 +1,7 @@
 //! The schedule that `--schedule` names, and its agreement with the rest of the command line.
 
-use crate::cli::failure::{Failure, refuse};
-use crate::cli::guest::Target;
-use crate::cli::run::Run;
+use super::failure::{Failure, refuse};
+use super::machine_options::MachineOptions;
 use fencepost::schedule::{MAGIC, Schedule};
 use std::path::{Path, PathBuf};
 
@@ -33,21 +32,17 @@ impl Replayed {
         }
     }
 
-    /// Refuses options that say something else than the schedule does.
-    pub(super) fn agree(&self, run: &Run, target: &Target, command_line: Option<&str>) -> Result<(), Failure> {
+    /// Refuses options that say something else than the schedule does; `command_line` is the guest's, if any is said.
+    pub(super) fn agree(&self, machine: &MachineOptions, command_line: Option<&str>) -> Result<(), Failure> {
         let settings = &self.schedule.settings;
-        for (flag, here, there) in run.machine.beside(settings) {
+        for (flag, here, there) in machine.beside(settings) {
             if here != there {
                 return refuse(format!(
                     "--{flag} {here} contradicts the schedule, which was recorded with {there}; leave --{flag} out"
                 ));
             }
         }
-        let variant = match target {
-            Target::Program(_, variant) => variant.map(|variant| variant.name),
-            Target::Elf(_) | Target::Flat(_) => None,
-        };
-        match command_line.or(variant) {
+        match command_line {
             Some(here) if here != settings.command_line => refuse(format!(
                 "the schedule was recorded with the command line `{}`, not `{here}`; leave variant and words out",
                 settings.command_line

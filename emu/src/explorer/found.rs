@@ -1,0 +1,93 @@
+//! What a strategy has found: states as they were met, and those in which nothing more is possible.
+
+use super::limits::Cut;
+use super::sharing::Sharing;
+use super::state::{State, Step};
+use crate::choice::Choice;
+use crate::schedule::text_of;
+use std::collections::{BTreeSet, HashSet};
+
+/// A state as it was met.
+pub(super) struct Met {
+    /// The state it was first reached from, and by which step; the first state has none.
+    pub(super) from: Option<(u32, Step)>,
+}
+
+/// What an exploration has found.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Steps that were given: what was met was met after them.
+    pub(super) lead: Vec<Step>,
+    /// Why the choices that were given cannot be followed.
+    pub(super) misfit: Option<Misfit>,
+    /// What was shared in the end; `None` when nothing was left out.
+    pub(super) sharing: Option<Sharing>,
+    pub(super) met: Vec<Met>,
+    /// States in which nothing more is possible.
+    pub(super) finals: Vec<(u32, State)>,
+    /// Steps taken.
+    pub(super) transitions: u64,
+    /// How often a state in which nothing more is possible was reached.
+    pub(super) executions: u64,
+    /// Steps between states, for finding those that lead nowhere.
+    pub(super) edges: Vec<(u32, u32)>,
+    /// Whether `edges` are all there are, between states met once each, and none of these was left unlooked at.
+    pub(super) is_graph: bool,
+    /// Why something was left out.
+    pub(super) cuts: BTreeSet<Cut>,
+}
+
+impl Found {
+    /// The stored steps that lead to state `number`.
+    pub(super) fn steps_to(&self, mut number: u32) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while let Some((from, step)) = self.met[number as usize].from {
+            steps.push(step);
+            number = from;
+        }
+        steps.reverse();
+        steps
+    }
+
+    /// Adds a path from the first state to `end`, from which nothing is possible.
+    pub(super) fn add_path(&mut self, steps: &[Step], end: State) {
+        let mut number = 0;
+        for &step in steps {
+            self.met.push(Met { from: Some((number, step)) });
+            number = self.met.len() as u32 - 1;
+        }
+        self.finals.push((number, end));
+    }
+
+    pub(super) fn count_executions(&mut self) {
+        let finals: HashSet<u32> = self.finals.iter().map(|(number, _)| *number).collect();
+        let arrivals = self.edges.iter().filter(|(_, to)| finals.contains(to)).count();
+        // The first state may be the last one, too.
+        self.executions = arrivals.max(self.finals.len()) as u64;
+    }
+}
+
+/// Where a schedule does not fit what it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misfit {
+    /// Which choice, from 0.
+    pub(super) at: usize,
+    /// It; `None` at the schedule's end.
+    pub(super) choice: Option<Choice>,
+    /// Why.
+    pub(super) problem: String,
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Misfit { at, choice, problem } = self;
+        match choice {
+            Some(choice) => {
+                write!(f, "choice {} of the schedule, `{}`, does not fit: {problem}", at + 1, text_of(*choice))
+            }
+            None => write!(f, "after its {at} choices {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for Misfit {}

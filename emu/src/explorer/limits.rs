@@ -1,0 +1,57 @@
+//! What bounds an exploration, and what it says when something was left out.
+
+use super::op::Beyond;
+use std::time::Duration;
+
+/// What bounds an exploration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// The most states.
+    pub states: usize,
+    /// The longest time; `None` for no bound.
+    pub time: Option<Duration>,
+    /// Whether equivalent orders of steps are left out.
+    pub reduces: bool,
+    /// How many threads take steps, those of the rayon pool that this is called in. What is found does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { states: 10_000_000, time: None, reduces: true, threads: 1 }
+    }
+}
+
+/// Why an exploration is not complete.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cut {
+    /// There are more states than allowed.
+    States,
+    /// More time has passed than allowed.
+    Time,
+    /// Orders with more preemptions than allowed were not tried.
+    Bound,
+    /// Only a sample of all orders was tried.
+    Sample,
+    /// Only the schedule that was given was followed.
+    Schedule,
+    /// A store found its core's buffer full: orders that need a deeper buffer are missing.
+    Depth,
+    /// A core was about to do something that is not followed.
+    Beyond(Beyond),
+}
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cut::States => f.write_str("there are more states than allowed"),
+            Cut::Bound => f.write_str("orders with more preemptions were not tried"),
+            Cut::Sample => f.write_str("only a sample of all orders was tried"),
+            Cut::Schedule => f.write_str("only the given schedule was followed"),
+            Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
+            Cut::Time => f.write_str("it takes more time than allowed"),
+            Cut::Beyond(beyond) => write!(f, "a core {beyond}"),
+        }
+    }
+}

@@ -19,6 +19,7 @@ use fencepost::schedule::Schedule;
 use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Pictures side by side on a contact sheet.
 const SHEET_COLUMNS: u32 = 16;
@@ -39,7 +40,8 @@ pub(super) struct Explore {
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
 
-    /// Give up exploring under a model after this many seconds
+    /// Give up after this many seconds, on the way to the mark, again under each model, and again while looking for a
+    /// short way to tell
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 
@@ -138,7 +140,8 @@ impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
-        let mut surveyor = self.guest.surveyor(&target)?;
+        let time = self.time.map(Duration::from_secs);
+        let mut surveyor = self.guest.surveyor(&target, time)?;
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }
@@ -151,12 +154,12 @@ impl Explore {
         let threads = seeds::pool(self.jobs)?;
         let limits = Limits {
             states: self.max_states as usize,
-            time: self.time.map(std::time::Duration::from_secs),
+            time,
             threads: threads.current_num_threads(),
             ..Limits::default()
         };
         let sign = spinner.clone();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
         let surveys: Vec<Survey> = self
             .guest
@@ -217,7 +220,7 @@ impl Explore {
             None => reached.is_violation(outcome),
         };
         let (outcome, _) = survey.outcomes.iter().find(is_wanted)?;
-        let (explanation, schedule) = surveyor.explain(survey, outcome)?;
+        let (explanation, schedule) = surveyor.explain(survey, outcome, self.time.map(Duration::from_secs))?;
         Some(Told { outcome: outcome.clone(), explanation, schedule })
     }
 
@@ -253,7 +256,7 @@ impl Explore {
 ///
 /// How many states there are is not known before they have been met. While the states with steps to take become fewer, what
 /// is left is guessed from how fast they do.
-fn describe(progress: Progress, elapsed: std::time::Duration) -> String {
+fn describe(progress: Progress, elapsed: Duration) -> String {
     let Progress { states, left } = progress;
     let per_second = states as f64 / elapsed.as_secs_f64().max(1e-3);
     let done = states.saturating_sub(left);

@@ -4,11 +4,12 @@ use super::failure::{Failure, refuse};
 use super::guest::Target;
 use super::machine_options::MachineOptions;
 use clap::Args;
-use fencepost::explorer::region::Region;
+use fencepost::explorer::region::{NoRegion, Region};
 use fencepost::explorer::survey::Surveyor;
 use fencepost::machine::{DEEPEST, Machine, Settings};
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::Variant;
+use std::time::Duration;
 
 /// Steps until every core has come to its region.
 const LONGEST_BEFORE: u64 = 200_000_000;
@@ -54,18 +55,24 @@ impl ExploredGuest {
         self.machine.models()
     }
 
-    /// The guest at the beginning of its region.
-    pub(super) fn surveyor(&self, target: &Target) -> Result<Surveyor, Failure> {
+    /// The guest at the beginning of its region, which it must come to within `time`.
+    pub(super) fn surveyor(&self, target: &Target, time: Option<Duration>) -> Result<Surveyor, Failure> {
         let settings = self.settings(target)?;
         let image = target.image()?;
         let machine = Machine::new(&image, settings.clone())?;
-        let region = if self.whole { Ok(Region::whole(machine)) } else { Region::find(machine, LONGEST_BEFORE) };
+        let region = if self.whole { Ok(Region::whole(machine)) } else { Region::find(machine, LONGEST_BEFORE, time) };
+        let way_out = "mark its region (programs/BOOT.md), or explore it --whole";
         match region {
             Ok(region) => Ok(Surveyor::new(image, settings, region)?),
-            Err(error) => refuse(format!(
-                "`{}` has no region to explore: {error}; mark it (programs/BOOT.md), or explore it --whole",
-                self.target
-            )),
+            Err(error @ NoRegion::Ended(_)) => {
+                refuse(format!("`{}` has no region to explore: {error}; {way_out}", self.target))
+            }
+            Err(error @ NoRegion::StepLimit(_)) => {
+                Err(Failure::Undecided(format!("`{}`: {error}; {way_out}", self.target)))
+            }
+            Err(error @ NoRegion::TimeLimit(_)) => {
+                Err(Failure::Undecided(format!("`{}`: {error}; raise --time, {way_out}", self.target)))
+            }
         }
     }
 

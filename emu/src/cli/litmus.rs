@@ -56,6 +56,10 @@ pub(super) struct Litmus {
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
 
+    /// Give up exploring a test under a model after this many seconds: its states are then those found so far
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    time: Option<u64>,
+
     /// How many tests at a time [default: one on each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -89,7 +93,8 @@ impl Litmus {
         let files = files::find(&self.paths)?;
         let expected = self.expect.as_deref().map(Expected::read).transpose()?;
         let models = self.models();
-        let limits = Limits { states: self.max_states as usize, ..Limits::default() };
+        let time = self.time.map(Duration::from_secs);
+        let limits = Limits { states: self.max_states as usize, time, ..Limits::default() };
         let threads = seeds::pool(self.jobs)?;
         let bar = progress::bar(files.len() as u64);
         let explored: Vec<Result<Explored, (&LitmusFile, Malformed)>> = threads.install(|| {

@@ -12,6 +12,7 @@ use crate::core::CoreId;
 use crate::store_buffer::{Entry, StoreKind};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 /// States looked at to find a way with few switches; if they do not suffice the shortest way is told.
 const MOST_STATES: usize = 2_000_000;
@@ -118,7 +119,9 @@ impl Explorer {
         explored: &Explored,
         wanted: &Wanted,
         others: &[usize],
+        time: Option<Duration>,
     ) -> Explanation {
+        let deadline = time.map(|time| Instant::now() + time);
         self.resume(explored);
         let name = |index: &usize| fingerprint(&explored.finals[*index].state);
         let (wanted_names, first): (HashSet<u128>, u32) = match wanted {
@@ -128,7 +131,7 @@ impl Explorer {
         let other_names: HashSet<u128> = others.iter().map(name).collect();
         let everything = Sharing::everything();
         let sharing = explored.found.sharing.as_ref().unwrap_or(&everything);
-        let limits = Limits { states: MOST_STATES, ..Limits::default() };
+        let limits = limits(deadline);
         let world = &mut self.world;
         let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
         let (found, reached) = search.search(&start.0, Some(&wanted_names));
@@ -139,7 +142,7 @@ impl Explorer {
         let mut explanation = tell(&mut self.world, &start.0, &steps);
         explanation.is_minimal = reached.is_some();
         if !others.is_empty() {
-            let parting = last_way_out(&mut self.world, &start.0, &steps, &other_names);
+            let parting = last_way_out(&mut self.world, &start.0, &steps, &other_names, deadline);
             explanation.decisive = parting.as_ref().map(|(index, _)| *index);
             explanation.instead = parting.and_then(|(_, instead)| instead);
         }
@@ -234,12 +237,13 @@ fn effects(world: &mut World, state: &State, core: CoreId) -> Vec<Effect> {
 }
 
 /// The last step of `steps` before which one of the final states `others` could still be reached, and what else could have
-/// been done there so that it still can.
+/// been done there so that it still can. `None`, too, where a bound is reached before that is known.
 fn last_way_out(
     world: &mut World,
     first: &State,
     steps: &[Step],
     others: &HashSet<u128>,
+    deadline: Option<Instant>,
 ) -> Option<(usize, Option<Row>)> {
     let mut states = vec![first.clone()];
     for &step in steps {
@@ -250,21 +254,29 @@ fn last_way_out(
     let (mut can, mut cannot) = (0, states.len());
     while cannot - can > 1 {
         let middle = (can + cannot) / 2;
-        if can_reach(world, &states[middle], others) { can = middle } else { cannot = middle }
+        if can_reach(world, &states[middle], others, deadline)? { can = middle } else { cannot = middle }
     }
     let taken = *steps.get(can)?;
     let state = states[can].clone();
     let others_there = possible_steps(world, &state).into_iter().filter(|step| *step != taken);
     let mut ways = others_there.filter(|step| {
         let after = world.after(&state, *step, &mut Vec::new());
-        can_reach(world, &after, others)
+        can_reach(world, &after, others, deadline) == Some(true)
     });
     let instead = ways.next();
     drop(ways);
     Some((can, instead.map(|step| row(world, &state, step, &mut Vec::new()).0)))
 }
 
-fn can_reach(world: &mut World, from: &State, finals: &HashSet<u128>) -> bool {
-    let found = exhaustive::explore(world, from, &Limits { states: MOST_STATES, ..Limits::default() });
-    found.finals.iter().any(|(_, state)| finals.contains(&fingerprint(state)))
+/// Whether one of `finals` can be reached; `None` where a bound was reached first.
+fn can_reach(world: &mut World, from: &State, finals: &HashSet<u128>, deadline: Option<Instant>) -> Option<bool> {
+    let found = exhaustive::explore(world, from, &limits(deadline));
+    let is_reached = found.finals.iter().any(|(_, state)| finals.contains(&fingerprint(state)));
+    (is_reached || found.cuts.is_empty()).then_some(is_reached)
+}
+
+/// What bounds the looking for a way to tell.
+fn limits(deadline: Option<Instant>) -> Limits {
+    let time = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    Limits { states: MOST_STATES, time, ..Limits::default() }
 }

@@ -44,6 +44,8 @@ pub struct Survey {
     pub explored: Explored,
     /// How long exploration took, and how long finding out what the final states mean.
     pub times: (Duration, Duration),
+    /// Not all final states were gone on from: the time was over.
+    is_late: bool,
 }
 
 /// What tells outcomes apart.
@@ -138,13 +140,20 @@ impl Surveyor {
         Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
     }
 
-    /// Explores under `model`, as `strategy` says.
+    /// Explores under `model`, as `strategy` says. The time of `limits` bounds exploring and finding out what the final states
+    /// mean together.
     pub fn survey(&mut self, strategy: Strategy, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
         let explored = self.explorer.explore_by(strategy, &self.start, model, limits);
         let explored_in = began.elapsed();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
+        let mut is_late = false;
         for index in 0..explored.finals().len() {
+            // What was reached within the time is worth a moment more: one of many is always told.
+            is_late = index > 0 && limits.time.is_some_and(|time| began.elapsed() > time);
+            if is_late {
+                break;
+            }
             let end = self.explorer.end_of(&explored, index);
             if end == End::Cut {
                 continue;
@@ -199,7 +208,7 @@ impl Surveyor {
                 hang: Some(hang.first),
             });
         }
-        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
+        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in), is_late }
     }
 
     /// From now on outcomes are told apart by this.
@@ -254,7 +263,14 @@ impl Surveyor {
     }
 
     /// Tells a way to `outcome` with few context switches, and its schedule; `None` where there is no such outcome.
-    pub fn explain(&mut self, survey: &Survey, outcome: &Outcome) -> Option<(Explanation, Schedule)> {
+    ///
+    /// Where a better way is not found within `time`, the one that exploration found is told.
+    pub fn explain(
+        &mut self,
+        survey: &Survey,
+        outcome: &Outcome,
+        time: Option<Duration>,
+    ) -> Option<(Explanation, Schedule)> {
         let reached = survey.outcomes.get(outcome)?;
         let wanted = match reached.hang {
             Some(number) => Wanted::Hang(number),
@@ -263,7 +279,7 @@ impl Surveyor {
         let others =
             survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
         let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
-        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others);
+        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others, time);
         let choices = match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
             _ => {
@@ -311,12 +327,16 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.explored.is_complete() && !self.outcomes.contains_key(&Outcome::Unfinished)
+        self.explored.is_complete() && !self.is_late && !self.outcomes.contains_key(&Outcome::Unfinished)
     }
 
     /// Why not.
     pub fn cuts(&self) -> Vec<Cut> {
-        self.explored.cuts()
+        let mut cuts = self.explored.cuts();
+        if self.is_late && !cuts.contains(&Cut::Time) {
+            cuts.push(Cut::Time);
+        }
+        cuts
     }
 }
 

@@ -86,6 +86,12 @@ fn a_condition_with_very_many_ways_to_hold_is_answered() {
 }
 
 #[test]
+fn a_test_may_have_a_bound_of_time() {
+    let text = b"X86_64 good\n{}\nP0;\nmovq $1,(x);\nforall (x=1)\n";
+    Folder::new().with("a.litmus", text).run("litmus a.litmus --time 60").exits_with(0);
+}
+
+#[test]
 fn what_is_no_file_of_text_is_refused_by_name() {
     let folder = Folder::new().with("noise.litmus", b"X86_64 A\n\xff\xfe").with("long.litmus", &[b' '; 70_000]);
     std::fs::create_dir(folder.path().join("empty")).expect("the folder can be written");

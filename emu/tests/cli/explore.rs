@@ -1,0 +1,32 @@
+//! `fencepost explore` and `fencepost fences`: bounds.
+
+use super::elf::{Elf, FLOOD, HALT};
+use super::fencepost::Folder;
+
+#[test]
+fn a_guest_that_does_not_come_to_its_mark_in_time_is_no_answer() {
+    let folder = Folder::new().with("flood.elf", &Elf::default().file(FLOOD));
+    for verb in ["explore", "fences"] {
+        let said = folder.run(&format!("{verb} flood.elf --time 1")).exits_with(3);
+        assert_eq!(said.stdout, "", "{said:?}");
+        for words in ["no answer: `flood.elf`", "after 1 s", "raise --time", "--whole"] {
+            assert!(said.stderr.contains(words), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_ends_before_its_mark_is_refused() {
+    let folder = Folder::new().with("halt.elf", &Elf::default().file(HALT));
+    let said = folder.run("explore halt.elf --time 60").exits_with(2);
+    assert!(said.stderr.contains("`halt.elf` has no region to explore"), "{said:?}");
+}
+
+#[test]
+fn fences_with_a_bound_reached_exit_with_3_and_claim_nothing() {
+    let folder = Folder::new();
+    let said = folder.run("fences dekker/mfence --max-states 1 --time 60").exits_with(3);
+    assert!(said.stdout.starts_with("tso: no answer") && !said.stdout.contains("right as it is"), "{said:?}");
+    assert!(said.stdout.contains("there are more states than allowed"), "{said:?}");
+    folder.run("fences dekker --time 60").exits_with(1);
+}

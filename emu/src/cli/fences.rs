@@ -169,7 +169,9 @@ impl Row {
         if !complete && *violated {
             text += match cures.is_empty() {
                 true => "  A bound was reached before a set of fences was found.\n",
-                false => "  A bound was reached: there may be other sets, smaller ones, and some in which an sfence is enough.\n",
+                false => {
+                    "  A bound was reached: there may be other sets, smaller ones, and some in which an sfence is enough.\n"
+                }
             };
         }
         for cut in cuts {

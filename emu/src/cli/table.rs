@@ -1,5 +1,7 @@
 //! Text in columns.
 
+use super::colour::{Colour, paint};
+
 /// How a column is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Align {
@@ -21,6 +23,22 @@ pub(super) fn lines(rows: &[Vec<String>], alignment: &[Align]) -> Vec<String> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect()
+}
+
+/// A table under a head, its rows that are bad in a colour.
+pub(super) fn text(head: &[(&str, Align)], rows: impl Iterator<Item = (Vec<String>, bool)>, coloured: bool) -> String {
+    let alignment: Vec<Align> = head.iter().map(|(_, align)| *align).collect();
+    let (mut cells, mut colours) =
+        (vec![head.iter().map(|(title, _)| (*title).to_owned()).collect()], vec![Some(Colour::Faint)]);
+    for (row, is_bad) in rows {
+        cells.push(row);
+        colours.push(is_bad.then_some(Colour::Bad));
+    }
+    let paint = |(line, colour): (String, Option<Colour>)| match colour {
+        Some(colour) => paint(&line, colour, coloured) + "\n",
+        None => line + "\n",
+    };
+    lines(&cells, &alignment).into_iter().zip(colours).map(paint).collect()
 }
 
 /// `number` with its thousands parted: 1,234,567.

@@ -30,3 +30,16 @@ fn fences_with_a_bound_reached_exit_with_3_and_claim_nothing() {
     assert!(said.stdout.contains("there are more states than allowed"), "{said:?}");
     folder.run("fences dekker --time 60").exits_with(1);
 }
+
+#[test]
+fn help_says_the_defaults_of_each_verb() {
+    let folder = Folder::new();
+    for (verb, depth, has_runs) in
+        [("run", "[default: 8]", true), ("explore", "[default: 128]", false), ("fences", "[default: 128]", false)]
+    {
+        let help = folder.run(&format!("{verb} --help")).exits_with(0).stdout;
+        let after = |flag: &str| help.split(flag).nth(1).map_or("", |rest| rest.split("--").next().unwrap_or(rest));
+        assert!(after("--depth <N>").contains(depth) && after("--wc-depth <N>").contains(depth), "{verb}: {help}");
+        assert_eq!(help.contains("With --runs it may be a list"), has_runs, "{verb}: {help}");
+    }
+}

@@ -1,9 +1,9 @@
 //! What exploration has found, as a table and as JSON.
 
 use super::{Explore, Told, timeline};
-use crate::cli::colour::{self, Colour, paint};
+use crate::cli::colour;
 use crate::cli::explored_guest::variant;
-use crate::cli::guest::{Target, quoted};
+use crate::cli::guest::{Subject, Target, quoted};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, grouped};
 use fencepost::explorer::explain::Explanation;
@@ -22,9 +22,8 @@ const SHORT_SCHEDULE: usize = 1500;
 /// Everything found.
 #[derive(Serialize)]
 pub(super) struct Report {
-    program: Option<&'static str>,
-    variant: Option<&'static str>,
-    file: Option<String>,
+    #[serde(flatten)]
+    subject: Subject,
     cores: u8,
     ok: bool,
     models: Vec<ModelReport>,
@@ -90,12 +89,7 @@ impl Report {
         });
         let models: Vec<ModelReport> = models.collect();
         Report {
-            program: match target {
-                Target::Program(program, _) => Some(program.name),
-                Target::Elf(_) | Target::Flat(_) => None,
-            },
-            variant: variant.map(|variant| variant.name),
-            file: target.file().map(|path| path.display().to_string()),
+            subject: target.subject(variant),
             cores: settings.cores,
             ok: models.iter().all(|model| model.complete && !model.is_violated()),
             models,
@@ -184,18 +178,8 @@ impl ModelReport {
         for cut in &self.cuts {
             text += &format!("  cut off: {cut}\n");
         }
-        let head = ["outcome", "states", "", "replay"].map(str::to_owned).to_vec();
-        let rows: Vec<_> = std::iter::once(head).chain(self.outcomes.iter().map(Row::cells)).collect();
-        let lines = table::lines(&rows, &[Align::Left, Align::Right, Align::Left, Align::Left]);
-        for (index, line) in lines.iter().enumerate() {
-            let colour = match index.checked_sub(1).map(|index| &self.outcomes[index]) {
-                None => Some(Colour::Faint),
-                Some(row) if row.violation => Some(Colour::Bad),
-                Some(_) => None,
-            };
-            text += &colour.map_or(line.clone(), |colour| paint(line, colour, coloured));
-            text.push('\n');
-        }
+        let head = [("outcome", Align::Left), ("states", Align::Right), ("", Align::Left), ("replay", Align::Left)];
+        text += &table::text(&head, self.outcomes.iter().map(|row| (row.cells(), row.violation)), coloured);
         for missing in &self.missing {
             let proof = if self.complete { "cannot be reached" } else { "was not reached" };
             text += &format!("`{missing}` must be reachable and {proof}\n");

@@ -2,7 +2,7 @@
 
 use crate::cli::colour::{self, Colour, paint};
 use crate::cli::failure::note;
-use crate::cli::guest::Target;
+use crate::cli::guest::{Subject, Target};
 use crate::cli::run::fault::FaultReport;
 use crate::cli::run::point::Point;
 use crate::cli::stanza::{Judgement, judge};
@@ -34,9 +34,8 @@ pub(super) enum How {
 /// Everything there is to say about one run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Report {
-    program: Option<&'static str>,
-    variant: Option<&'static str>,
-    file: Option<String>,
+    #[serde(flatten)]
+    subject: Subject,
     /// Hash of the image, in hexadecimal.
     image: String,
     cores: u8,
@@ -101,12 +100,7 @@ impl Report {
             .filter(|_| run.outcome().is_some())
             .and_then(|variant| judge(variant, settings.model, run.outcome()));
         Report {
-            program: match target {
-                Target::Program(program, _) => Some(program.name),
-                Target::Elf(_) | Target::Flat(_) => None,
-            },
-            variant: variant.map(|variant| variant.name),
-            file: target.file().map(|path| path.display().to_string()),
+            subject: target.subject(variant),
             image: format!("{:016x}", image.hash()),
             cores: settings.cores,
             model: settings.model.name(),

@@ -7,7 +7,7 @@ use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
-use super::table::grouped;
+use super::table::{counted, grouped};
 use super::{progress, seeds, stdout};
 use clap::Args;
 use fencepost::devices::{Picture, contact_sheet};
@@ -267,8 +267,8 @@ fn describe(progress: Progress, elapsed: Duration) -> String {
         "still growing".into()
     };
     format!(
-        "{} states, {} to go on from, {:.0} a second, {rest}",
-        grouped(states as u64),
+        "{}, {} to go on from, {:.0} a second, {rest}",
+        counted(states as u64, "state"),
         grouped(left as u64),
         per_second
     )

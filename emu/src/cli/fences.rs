@@ -4,7 +4,7 @@ use super::colour::{self, Colour, paint};
 use super::explored_guest::ExploredGuest;
 use super::failure::Failure;
 use super::guest::RULE;
-use super::table::grouped;
+use super::table::counted;
 use super::{progress, stdout};
 use clap::Args;
 use fencepost::explorer::Limits;
@@ -141,8 +141,8 @@ impl Row {
         } else {
             "no answer".into()
         };
-        let count = grouped(*explorations as u64);
-        let mut text = format!("{}: {head} ({count} explorations, {:.2} s)\n", self.model, self.seconds);
+        let count = counted(*explorations as u64, "exploration");
+        let mut text = format!("{}: {head} ({count}, {:.2} s)\n", self.model, self.seconds);
         if *incurable {
             text += "  No fence cures it: it goes wrong without any store being late.\n";
         }

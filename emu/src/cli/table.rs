@@ -54,6 +54,12 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of a thing whose plural ends in s: `1 state`, `1,234 states`.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +68,11 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "100".into()]];
         assert_eq!(lines(&rows, &[Align::Left, Align::Right]), ["a       1", "long  100"]);
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 1_234].map(|number| counted(number, "state")), ["0 states", "1 state", "1,234 states"]);
     }
 
     #[test]

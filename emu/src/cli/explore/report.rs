@@ -5,7 +5,7 @@ use crate::cli::colour;
 use crate::cli::explored_guest::variant;
 use crate::cli::guest::{Subject, Target, quoted};
 use crate::cli::stanza::{Judgement, judge};
-use crate::cli::table::{self, Align, grouped};
+use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::survey::{Outcome, Reached, Survey};
 use fencepost::loader::Symbols;
@@ -169,10 +169,10 @@ impl ModelReport {
     fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
         let bound = if self.complete { "complete" } else { "NOT COMPLETE" };
         let mut text = format!(
-            "{}: {bound}, {} states, {} executions, {:.1} ms\n",
+            "{}: {bound}, {}, {}, {:.1} ms\n",
             self.model,
-            grouped(self.states as u64),
-            grouped(self.executions),
+            counted(self.states as u64, "state"),
+            counted(self.executions, "execution"),
             self.seconds * 1e3,
         );
         for cut in &self.cuts {
@@ -187,10 +187,10 @@ impl ModelReport {
         if let Some(told) = &self.told {
             let Explanation { switches, delayed_drains, is_minimal, .. } = &told.explanation;
             let few = if *is_minimal { "as few as there can be" } else { "not the fewest" };
-            text += &format!(
-                "\nHow `{}` comes about ({switches} context switches and {delayed_drains} delayed drains, {few}):\n\n",
-                told.outcome
-            );
+            let plural = if *switches == 1 { "" } else { "es" };
+            let drains = counted(*delayed_drains as u64, "delayed drain");
+            let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
+            text += &format!("\nHow `{}` comes about ({cost}, {few}):\n\n", told.outcome);
             let lines = timeline::lines(&told.explanation, symbols, cores, coloured);
             text += &(lines.join("\n") + "\n");
             if let Some(replay) = &told.replay {

@@ -3,6 +3,7 @@
 use super::files::LitmusFile;
 use super::{Explored, Under};
 use crate::cli::colour;
+use crate::cli::table::counted;
 use ariadne::{Config, IndexType, Label, Report, ReportKind, Source};
 use fencepost::litmus::Observation;
 use fencepost::litmus::parse::Malformed;
@@ -58,9 +59,9 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
     text += &format!("Observation {} {:?} {} {negative}\n", test.name, outcome.observation(), outcome.positive);
     let bound = if outcome.complete { "complete" } else { "NOT COMPLETE" };
     text += &format!(
-        "Explored {bound}, {} states, {} executions, {:.1} ms\n",
-        outcome.explored,
-        outcome.executions,
+        "Explored {bound}, {}, {}, {:.1} ms\n",
+        counted(outcome.explored as u64, "state"),
+        counted(outcome.executions, "execution"),
         under.time.as_secs_f64() * 1e3
     );
     for cut in &outcome.cuts {

@@ -8,7 +8,7 @@ use crate::cli::run::{Run, fault};
 use crate::cli::seeds::{self, Ending, Seen, Tally};
 use crate::cli::stanza::Judgement;
 use crate::cli::stdout;
-use crate::cli::table::{self, Align, grouped};
+use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::loader::{Image, Symbols};
 use fencepost::machine::{Machine, Settings};
 use fencepost::memory_model::MemoryModel;
@@ -138,8 +138,7 @@ impl Report {
     fn text(&self) -> String {
         let coloured = colour::is_wanted(&std::io::stdout());
         let tables = self.models.iter().map(|report| {
-            let plural = if self.runs == 1 { "" } else { "s" };
-            let title = format!("{}: {} run{plural} from seed {}", report.model, grouped(self.runs), self.first_seed);
+            let title = format!("{}: {} from seed {}", report.model, counted(self.runs, "run"), self.first_seed);
             title + "\n" + &report.text(coloured)
         });
         tables.collect::<Vec<_>>().join("\n")

@@ -6,7 +6,7 @@ use crate::cli::guest::{Subject, Target};
 use crate::cli::run::fault::FaultReport;
 use crate::cli::run::point::Point;
 use crate::cli::stanza::{Judgement, judge};
-use crate::cli::table::grouped;
+use crate::cli::table::counted;
 use fencepost::loader::Image;
 use fencepost::machine::{Settings, Stop};
 use fencepost::runner::Ended;
@@ -165,12 +165,8 @@ impl Report {
             note(&format!("outcome  {outcome}{remark}"));
         }
         let seed = self.seed.map_or("replayed".to_owned(), |seed| format!("seed {seed}"));
-        let (steps, cores) = (grouped(self.steps), self.cores);
-        let plural = if cores == 1 { "" } else { "s" };
-        note(&format!(
-            "run      {steps} steps, {cores} core{plural}, {}, {seed}, trace {}",
-            self.model, self.trace_hash
-        ));
+        let (steps, cores) = (counted(self.steps, "step"), counted(u64::from(self.cores), "core"));
+        note(&format!("run      {steps}, {cores}, {}, {seed}, trace {}", self.model, self.trace_hash));
         if let Some(replay) = &self.replay {
             note(&format!("replay   {}", paint(replay, Colour::Faint, coloured)));
         }
@@ -184,7 +180,7 @@ impl Report {
             (How::AllHalted | How::Faulted, _) => "every core has halted, and nothing can wake them".to_owned(),
             (How::Reached, _) => "stopped at the point of --until".to_owned(),
             (How::StepLimit, _) => {
-                format!("given up after {} steps; raise --max-steps to go on", grouped(self.steps))
+                format!("given up after {}; raise --max-steps to go on", counted(self.steps, "step"))
             }
             (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
         };

@@ -1,6 +1,6 @@
-//! `fencepost explore` and `fencepost fences`: bounds.
+//! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FLOOD, HALT};
+use super::elf::{Elf, FLOOD, HALT, LOOP};
 use super::fencepost::Folder;
 
 #[test]
@@ -42,4 +42,21 @@ fn help_says_the_defaults_of_each_verb() {
         assert!(after("--depth <N>").contains(depth) && after("--wc-depth <N>").contains(depth), "{verb}: {help}");
         assert_eq!(help.contains("With --runs it may be a list"), has_runs, "{verb}: {help}");
     }
+}
+
+#[test]
+fn cores_that_only_go_round_are_told_by_where_they_are() {
+    let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+    let said = folder.run("explore loop.elf --whole").exits_with(1);
+    for words in [
+        "tso: complete, 1 state, 1 execution, ",
+        "(0 context switches and 0 delayed drains, as few as there can be)",
+        "Nothing that one core does and another could see leads there.",
+        "For ever from then on:\n      core 0 at 0x100000  jmp",
+        "\n      core 1 at 0x100000  jmp",
+    ] {
+        assert!(said.stdout.contains(words), "no `{words}` in {}", said.stdout);
+    }
+    let told = &folder.run("explore loop.elf --whole --json").exits_with(1).json()["models"][0]["told"];
+    assert_eq!((&told["stuck"][1]["core"], &told["stuck"][1]["pc"]), (&1.into(), &0x10_0000.into()));
 }

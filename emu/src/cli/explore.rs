@@ -4,7 +4,7 @@ mod report;
 mod timeline;
 
 use super::explored_guest::ExploredGuest;
-use super::failure::{Failure, refuse};
+use super::failure::{Failure, note, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
 use super::table::{counted, grouped};
@@ -15,7 +15,7 @@ use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
 use fencepost::explorer::{Limits, Progress, Strategy};
-use fencepost::schedule::Schedule;
+use fencepost::schedule::{MOST_CHOICES, Schedule};
 use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -224,8 +224,8 @@ impl Explore {
         Some(Told { outcome: outcome.clone(), explanation, schedule })
     }
 
-    /// Writes the schedules, and says where.
-    fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<PathBuf>>, Failure> {
+    /// Writes the schedules, and says where; `None` for one that is too long to be replayed.
+    fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<Option<PathBuf>>>, Failure> {
         let Some(folder) = &self.save else { return Ok(Vec::new()) };
         if let Err(error) = std::fs::create_dir_all(folder) {
             return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
@@ -240,11 +240,20 @@ impl Explore {
         for survey in surveys {
             let mut of_model = Vec::new();
             for (index, (outcome, reached)) in survey.outcomes.iter().enumerate() {
+                let length = reached.schedule.choices.len();
+                if length > MOST_CHOICES {
+                    note(&format!(
+                        "`{outcome}` is not saved: its schedule has {length} choices, and `run --schedule` takes {MOST_CHOICES}; \
+                         let the guest wait less before and after its region"
+                    ));
+                    of_model.push(None);
+                    continue;
+                }
                 let path = folder.join(format!("{name}-{}-{}.schedule", survey.model, index + 1));
                 let file = OutputFile::check(&path)?;
                 let title = outcome.to_string().replace(['\n', '\r'], " ");
                 file.write(format!("# {title}\n{}\n", reached.schedule).as_bytes())?;
-                of_model.push(path);
+                of_model.push(Some(path));
             }
             files.push(of_model);
         }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Steps of one turn: enough to get on, few enough that nobody waits long for a core that polls.
 const TURN: u64 = 4096;
+/// Turns after which a guest that has left its region is given up, too: cores that wait for each other end theirs early.
+const MOST_TURNS: usize = 1 << 20;
 
 /// A machine at the beginning of its region.
 pub struct Region {
@@ -145,7 +147,7 @@ impl Region {
         machine.set_details(false);
         let mut turns =
             Turns { is_there: vec![false; usize::from(machine.settings().cores)], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps {
+        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
             turns.round(machine);
             events.extend(machine.take_events());
         }
@@ -167,7 +169,7 @@ impl Region {
         machine.set_details(false);
         let cores = placed.locals.len();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps {
+        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
             turns.round(machine);
             machine.take_events();
         }

@@ -11,7 +11,7 @@ use crate::core::CoreId;
 use crate::loader::Image;
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
-use crate::schedule::Schedule;
+use crate::schedule::{MOST_STEPS, Schedule};
 use crate::testbench::Output;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
 use siphasher::sip::SipHasher13;
@@ -99,7 +99,8 @@ impl std::fmt::Display for Outcome {
 pub struct Reached {
     /// In how many final states of the region.
     pub states: usize,
-    /// A schedule of the whole run, with as few steps in the region as any.
+    /// A schedule of the whole run, with as few steps in the region as any; for a run that does not end, up to the region's
+    /// end.
     pub schedule: Schedule,
     /// The choices of that schedule which lie in the region.
     pub region: Vec<Choice>,
@@ -167,7 +168,9 @@ impl Surveyor {
                     if let Some(Stop::Exited { code }) = ending.stop {
                         exit_code = Some(code);
                     }
-                    (self.outcome_of(&ending), ending.choices)
+                    let outcome = self.outcome_of(&ending);
+                    let choices = self.worth_telling(&outcome, &region, ending);
+                    (outcome, choices)
                 }
                 End::Diverges | End::Cut => {
                     let place = self.explorer.whereabouts(&explored, index);
@@ -209,6 +212,14 @@ impl Surveyor {
             });
         }
         Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in), is_late }
+    }
+
+    /// The choices of the whole run; of one that does not end, those up to the end of its `region`.
+    fn worth_telling(&self, outcome: &Outcome, region: &[Choice], ending: Ending) -> Vec<Choice> {
+        match outcome {
+            Outcome::Unfinished => [self.region.before(), region].concat(),
+            _ => ending.choices,
+        }
     }
 
     /// From now on outcomes are told apart by this.
@@ -285,7 +296,7 @@ impl Surveyor {
             _ => {
                 let ending = self.finish(survey.model, &explanation.choices);
                 assert_eq!(self.outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
-                ending.choices
+                self.worth_telling(outcome, &explanation.choices, ending)
             }
         };
         let schedule = self.schedule(survey.model, choices);
@@ -340,13 +351,14 @@ impl Survey {
     }
 }
 
-/// The same choices, where a core's steps in a row are one.
+/// The same choices, where a core's steps in a row are one, as far as a schedule lets them.
 fn joined(choices: Vec<Choice>) -> Vec<Choice> {
     let mut joined: Vec<Choice> = Vec::new();
     for choice in choices {
         if let Some(Choice::Run { core, steps, drained: false }) = joined.last_mut()
             && let Choice::Run { core: next, steps: more, drained: false } = choice
             && *core == next
+            && *steps + more <= MOST_STEPS
         {
             *steps += more;
         } else {

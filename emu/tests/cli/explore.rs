@@ -1,6 +1,6 @@
 //! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FLOOD, HALT, LOOP};
+use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP};
 use super::fencepost::Folder;
 
 #[test]
@@ -59,4 +59,15 @@ fn cores_that_only_go_round_are_told_by_where_they_are() {
     }
     let told = &folder.run("explore loop.elf --whole --json").exits_with(1).json()["models"][0]["told"];
     assert_eq!((&told["stuck"][1]["core"], &told["stuck"][1]["pc"]), (&1.into(), &0x10_0000.into()));
+}
+
+#[test]
+fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
+    let folder = Folder::new().with("never.elf", &Elf::default().file(REGION_THEN_LOOP));
+    let said = folder.run("explore never.elf --save saved").exits_with(3);
+    assert!(said.stdout.contains("(does not end after the region)"), "{said:?}");
+    let replay = "run never.elf --schedule saved/never-tso-1.schedule";
+    assert!(said.stdout.contains(replay), "{said:?}");
+    let replayed = folder.run(replay).exits_with(0);
+    assert!(replayed.stderr.contains("the schedule has ended; the guest has not"), "{replayed:?}");
 }

@@ -3,7 +3,7 @@
 use super::{Explore, Told, timeline};
 use crate::cli::colour;
 use crate::cli::explored_guest::variant;
-use crate::cli::guest::{Subject, Target, quoted};
+use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::explorer::explain::Explanation;
@@ -77,14 +77,14 @@ impl Report {
         target: &Target,
         settings: &Settings,
         surveys: &[Survey],
-        files: &[Vec<PathBuf>],
+        files: &[Vec<Option<PathBuf>>],
         told: Vec<Option<Told>>,
         symbols: Symbols,
     ) -> Report {
         let variant = variant(target, &settings.command_line);
         let words = target.words(&settings.command_line);
         let models = surveys.iter().zip(told).enumerate().map(|(index, (survey, told))| {
-            let files = files.get(index).map_or(&[] as &[PathBuf], Vec::as_slice);
+            let files = files.get(index).map_or(&[] as &[Option<PathBuf>], Vec::as_slice);
             ModelReport::new(explore, survey, variant, &words, files, told)
         });
         let models: Vec<ModelReport> = models.collect();
@@ -119,7 +119,7 @@ impl ModelReport {
         survey: &Survey,
         variant: Option<&'static Variant>,
         words: &str,
-        files: &[PathBuf],
+        files: &[Option<PathBuf>],
         told: Option<Told>,
     ) -> ModelReport {
         let outcomes: Vec<Row> = survey
@@ -127,7 +127,7 @@ impl ModelReport {
             .iter()
             .enumerate()
             .map(|(index, (outcome, reached))| {
-                Row::new(outcome, reached, variant, survey.model, words, files.get(index))
+                Row::new(outcome, reached, variant, survey.model, words, files.get(index).and_then(Option::as_ref))
             })
             .collect();
         let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
@@ -225,7 +225,7 @@ impl Row {
         let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {
-            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted(&file.display().to_string()))),
+            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted_path(file))),
             None => replay(words, &reached.schedule),
         };
         Row {

@@ -1,6 +1,5 @@
 //! How litmus tests are reported: as herd does, as JSON, and what is wrong with a file.
 
-use super::files::LitmusFile;
 use super::{Explored, Under};
 use crate::cli::colour;
 use crate::cli::table::counted;
@@ -74,8 +73,7 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
 }
 
 /// What is wrong with a file, with the lines it is about.
-pub(super) fn excerpt(file: &LitmusFile, wrong: &Malformed) -> String {
-    let name = file.name.as_str();
+pub(super) fn excerpt(name: &str, text: &str, wrong: &Malformed) -> String {
     let coloured = colour::is_wanted(&std::io::stderr());
     let config = Config::default().with_index_type(IndexType::Byte).with_color(coloured);
     let span = (name, wrong.span.clone());
@@ -86,8 +84,8 @@ pub(super) fn excerpt(file: &LitmusFile, wrong: &Malformed) -> String {
     if let Some(help) = &wrong.help {
         report = report.with_help(help);
     }
-    let mut text = Vec::new();
-    let written = report.finish().write((name, Source::from(file.text.as_str())), &mut text);
+    let mut shown = Vec::new();
+    let written = report.finish().write((name, Source::from(text)), &mut shown);
     written.expect("writing to memory does not fail");
-    String::from_utf8_lossy(&text).trim_end().to_owned()
+    String::from_utf8_lossy(&shown).trim_end().to_owned()
 }

@@ -35,7 +35,7 @@ pub(super) struct Explore {
     #[command(flatten)]
     guest: ExploredGuest,
 
-    /// The most states to store
+    /// Give up under a model when there are more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,

@@ -29,7 +29,7 @@ pub(super) struct Fences {
           value_parser = clap::value_parser!(u64).range(1..=64))]
     most: u64,
 
-    /// The most states of one exploration
+    /// Give up one exploration when it has more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,

@@ -55,7 +55,7 @@ pub(super) struct Litmus {
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
-    /// The most states to visit for one test
+    /// Give up a test under a model when it has more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,

@@ -122,6 +122,11 @@ pub enum Effect {
     Fault,
 }
 
+/// A value as it is told: counters and flags as people count, pixels, addresses and the like in hexadecimal.
+pub fn shown(value: u64) -> String {
+    if value < 10_000 { value.to_string() } else { format!("{value:#x}") }
+}
+
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Stored {
         Stored { address: entry.address.0, length: entry.length, value: entry.value(), kind: entry.kind }

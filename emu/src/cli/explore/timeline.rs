@@ -3,7 +3,7 @@
 use crate::cli::colour::{Colour, paint};
 use crate::cli::table::counted;
 use fencepost::core::CoreId;
-use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck};
+use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
 use fencepost::loader::Symbols;
 use std::collections::HashMap;
 
@@ -185,11 +185,11 @@ impl Timeline<'_> {
         match effect {
             Effect::Load { address, value, forwarded, .. } => {
                 let whence = if *forwarded { ", its own, from the buffer" } else { "" };
-                let mut text = format!("{indent}{} is {value}{whence}", self.name(*address));
+                let mut text = format!("{indent}{} is {}{whence}", self.name(*address), shown(*value));
                 for (core, buffer) in before.iter().enumerate() {
                     let is_other = row.core.is_some_and(|reader| reader.index() != core);
                     let pending = buffer.iter().filter(|it| is_other && it.address == *address);
-                    let pending: Vec<String> = pending.map(|it| it.value.to_string()).collect();
+                    let pending: Vec<String> = pending.map(|it| shown(it.value)).collect();
                     if !pending.is_empty() {
                         text += &format!(" (core {core} still keeps {})", pending.join(", then "));
                     }
@@ -197,13 +197,13 @@ impl Timeline<'_> {
                 text
             }
             Effect::Store { stored, buffered } => {
-                let what = format!("{indent}{} = {}", self.name(stored.address), stored.value);
+                let what = format!("{indent}{} = {}", self.name(stored.address), shown(stored.value));
                 if *buffered { format!("{what}, buffered {}", self.buffer(&row.buffer)) } else { what }
             }
             Effect::Drain { stored } => {
                 let rest =
                     if row.buffer.is_empty() { String::new() } else { format!(", left {}", self.buffer(&row.buffer)) };
-                format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), stored.value)
+                format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), shown(stored.value))
             }
             Effect::Fence => format!("{indent}fence"),
             Effect::Device => format!("{indent}reaches a device"),
@@ -215,7 +215,7 @@ impl Timeline<'_> {
 
     fn buffer(&self, buffer: &[Stored]) -> String {
         let entries: Vec<String> =
-            buffer.iter().map(|stored| format!("{}={}", self.name(stored.address), stored.value)).collect();
+            buffer.iter().map(|stored| format!("{}={}", self.name(stored.address), shown(stored.value))).collect();
         format!("[{}]", entries.join(" "))
     }
 

@@ -1,6 +1,6 @@
 //! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP};
+use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
 use super::fencepost::Folder;
 
 #[test]
@@ -59,6 +59,15 @@ fn cores_that_only_go_round_are_told_by_where_they_are() {
     }
     let told = &folder.run("explore loop.elf --whole --json").exits_with(1).json()["models"][0]["told"];
     assert_eq!((&told["stuck"][1]["core"], &told["stuck"][1]["pc"]), (&1.into(), &0x10_0000.into()));
+}
+
+#[test]
+fn rounds_of_a_core_that_waits_are_told_once() {
+    let folder = Folder::new().with("wait.elf", &Elf::default().file(WAIT));
+    let said = folder.run("explore wait.elf --whole").exits_with(1);
+    assert!(said.stdout.contains("(deadlock: core 0 at 0x100000, core 1 at 0x100000)"), "{said:?}");
+    assert!(said.stdout.contains("more rounds of the same, up to row"), "{said:?}");
+    assert!(said.stdout.lines().count() < 25, "{said:?}");
 }
 
 #[test]

@@ -33,7 +33,8 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
                 }
             }
             Piece::Again { rounds, last } => {
-                let text = format!("      ... {} of the same, to {}", counted(rounds as u64, "more round"), last + 1);
+                let text =
+                    format!("      ... {} of the same, up to row {}", counted(rounds as u64, "more round"), last + 1);
                 lines.push(paint(&text, Colour::Faint, coloured));
             }
         }

@@ -129,6 +129,17 @@ impl Board {
         true
     }
 
+    /// Whether the oldest posted write, when it arrives, does nothing but change the device that it is for.
+    ///
+    /// What it does is decided when it has become the oldest: no access reaches its device before it has arrived.
+    pub(crate) fn arrives_quietly(&self) -> bool {
+        let oldest = self.posted.front();
+        oldest.is_some_and(|write| {
+            let access = self.bus.clone().write(Space::Memory, write.address.0, write.width, write.value);
+            access.signals.is_empty()
+        })
+    }
+
     /// All posted writes arrive, oldest first.
     pub(crate) fn push_through(&mut self, around: &mut Surroundings) {
         while self.arrive(around) {}

@@ -1,6 +1,7 @@
 //! The command line: one file in `cli/` for each verb, and what the verbs share.
 //!
-//! A verb returns the exit code of the process, or a [`Failure`]: bad use or bad input, one message, exit code 2.
+//! A verb returns the exit code of the process, or a [`Failure`]: bad use or bad input, one message, exit code 2; or a bound
+//! that left nothing to report, exit code 3.
 //! Output goes through [`Stdout`], which knows that its reader may go away; files through [`OutputFile`], which are whole
 //! or not there.
 //!
@@ -35,6 +36,8 @@ use std::process::ExitCode;
 
 /// Bad use or bad input; also what clap exits with.
 const BAD_USE: u8 = 2;
+/// A bound was reached before an answer.
+const UNDECIDED: u8 = 3;
 
 /// An x86 machine with several cores whose store buffers you can see, reorder, record and replay.
 ///
@@ -103,6 +106,10 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::Refused(problem)) => {
             failure::note(&format!("error: {problem}"));
             ExitCode::from(BAD_USE)
+        }
+        Err(Failure::Undecided(problem)) => {
+            failure::note(&format!("no answer: {problem}"));
+            ExitCode::from(UNDECIDED)
         }
         Err(Failure::NobodyReads) => ExitCode::SUCCESS,
     }

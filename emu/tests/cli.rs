@@ -3,6 +3,7 @@
 mod cli {
     mod bad_input;
     mod elf;
+    mod explore;
     mod fencepost;
     mod listings;
     mod litmus;

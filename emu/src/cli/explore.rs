@@ -4,11 +4,11 @@ mod report;
 mod timeline;
 
 use super::explored_guest::ExploredGuest;
-use super::failure::{Failure, refuse};
+use super::failure::{Failure, note, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
 use super::replayed::Replayed;
-use super::table::grouped;
+use super::table::{counted, grouped};
 use super::{progress, seeds, stdout};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -17,10 +17,11 @@ use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
 use fencepost::explorer::{Limits, Plan, Progress, Strategy};
-use fencepost::schedule::Schedule;
+use fencepost::schedule::{MOST_CHOICES, Schedule};
 use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Pictures side by side on a contact sheet.
 const SHEET_COLUMNS: u32 = 16;
@@ -36,12 +37,13 @@ pub(super) struct Explore {
     #[command(flatten)]
     guest: ExploredGuest,
 
-    /// The most states to store
+    /// Give up under a model when there are more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
 
-    /// Give up exploring under a model after this many seconds
+    /// Give up after this many seconds, on the way to the mark, again under each model, and again while looking for a
+    /// short way to tell
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 
@@ -142,10 +144,11 @@ impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
+        let time = self.time.map(Duration::from_secs);
         let replayed = self.replayed()?;
         let mut surveyor = match &replayed {
-            Some(replayed) => self.guest.replaying(&target, replayed)?,
-            None => self.guest.surveyor(&target)?,
+            Some(replayed) => self.guest.replaying(&target, replayed, time)?,
+            None => self.guest.surveyor(&target, time)?,
         };
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
@@ -159,13 +162,13 @@ impl Explore {
         let threads = seeds::pool(self.jobs)?;
         let limits = Limits {
             states: self.max_states as usize,
-            time: self.time.map(std::time::Duration::from_secs),
+            time,
             threads: threads.current_num_threads(),
             ..Limits::default()
         };
         let plan = self.plan();
         let sign = spinner.clone();
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
         let surveys: Vec<Survey> = match &replayed {
             Some(Replayed { schedule, .. }) => vec![threads.install(|| surveyor.replay(schedule, &limits))?],
@@ -234,12 +237,12 @@ impl Explore {
             None => reached.is_violation(outcome),
         };
         let (outcome, _) = survey.outcomes.iter().find(is_wanted)?;
-        let (explanation, schedule) = surveyor.explain(survey, outcome)?;
+        let (explanation, schedule) = surveyor.explain(survey, outcome, self.time.map(Duration::from_secs))?;
         Some(Told { outcome: outcome.clone(), explanation, schedule })
     }
 
-    /// Writes the schedules, and says where.
-    fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<PathBuf>>, Failure> {
+    /// Writes the schedules, and says where; `None` for one that is too long to be replayed.
+    fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<Option<PathBuf>>>, Failure> {
         let Some(folder) = &self.save else { return Ok(Vec::new()) };
         if let Err(error) = std::fs::create_dir_all(folder) {
             return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
@@ -254,11 +257,20 @@ impl Explore {
         for survey in surveys {
             let mut of_model = Vec::new();
             for (index, (outcome, reached)) in survey.outcomes.iter().enumerate() {
+                let length = reached.schedule.choices.len();
+                if length > MOST_CHOICES {
+                    note(&format!(
+                        "`{outcome}` is not saved: its schedule has {length} choices, and `run --schedule` takes {MOST_CHOICES}; \
+                         let the guest wait less before and after its region"
+                    ));
+                    of_model.push(None);
+                    continue;
+                }
                 let path = folder.join(format!("{name}-{}-{}.schedule", survey.model, index + 1));
                 let file = OutputFile::check(&path)?;
                 let title = outcome.to_string().replace(['\n', '\r'], " ");
                 file.write(format!("# {title}\n{}\n", reached.schedule).as_bytes())?;
-                of_model.push(path);
+                of_model.push(Some(path));
             }
             files.push(of_model);
         }
@@ -270,7 +282,7 @@ impl Explore {
 ///
 /// How many states there are is not known before they have been met. While the states with steps to take become fewer, what
 /// is left is guessed from how fast they do.
-fn describe(progress: Progress, elapsed: std::time::Duration) -> String {
+fn describe(progress: Progress, elapsed: Duration) -> String {
     let Progress { states, left } = progress;
     let per_second = states as f64 / elapsed.as_secs_f64().max(1e-3);
     let done = states.saturating_sub(left);
@@ -281,8 +293,8 @@ fn describe(progress: Progress, elapsed: std::time::Duration) -> String {
         "still growing".into()
     };
     format!(
-        "{} states, {} to go on from, {:.0} a second, {rest}",
-        grouped(states as u64),
+        "{}, {} to go on from, {:.0} a second, {rest}",
+        counted(states as u64, "state"),
         grouped(left as u64),
         per_second
     )

@@ -1,15 +1,16 @@
 //! A guest at the beginning of its region: what `explore` and `fences` begin with.
 
 use super::failure::{Failure, refuse};
-use super::guest::Target;
+use super::guest::{GuestOptions, Target};
 use super::machine_options::MachineOptions;
 use super::replayed::Replayed;
 use clap::Args;
-use fencepost::explorer::region::Region;
+use fencepost::explorer::region::{NoRegion, Region};
 use fencepost::explorer::survey::Surveyor;
 use fencepost::machine::{DEEPEST, Machine, Settings};
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::Variant;
+use std::time::Duration;
 
 /// Steps until every core has come to its region.
 const LONGEST_BEFORE: u64 = 200_000_000;
@@ -19,22 +20,15 @@ const ONCE: &str = "once";
 
 /// Which guest, on which machine.
 #[derive(Args, Clone, Debug)]
+#[command(mut_arg("depth", |arg| arg.help("How many ordinary stores a core's store buffer holds, 1 to 128 [default: 128]")))]
+#[command(mut_arg("wc_depth", |arg| arg.help("How many write-combining stores it holds, 1 to 128 [default: 128]")))]
+#[command(mut_arg("model", |arg| {
+    let help = "Which stores other cores may see late, and in what order [default: tso]";
+    arg.long_help(format!("{help}\n\nIt may be a list, as in `sc,tso,pso`: there is an answer for each."))
+}))]
 pub(super) struct ExploredGuest {
-    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
-    #[arg(value_name = "NAME[/VARIANT]|FILE")]
-    target: String,
-
-    /// The guest's command line; write -- before words that begin with -
-    #[arg(value_name = "ARGS")]
-    words: Vec<String>,
-
-    /// The guest's command line as one text
-    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
-    args: Option<String>,
-
-    /// The file is raw 64-bit code, loaded and entered at 0x100000
-    #[arg(long)]
-    flat: bool,
+    #[command(flatten)]
+    guest: GuestOptions,
 
     #[command(flatten)]
     machine: MachineOptions,
@@ -47,7 +41,7 @@ pub(super) struct ExploredGuest {
 impl ExploredGuest {
     /// What is named.
     pub(super) fn target(&self) -> Result<Target, Failure> {
-        Target::find(&self.target, None, self.flat)
+        self.guest.target(None)
     }
 
     /// The models asked for.
@@ -55,42 +49,45 @@ impl ExploredGuest {
         self.machine.models()
     }
 
-    /// The guest at the beginning of its region.
-    pub(super) fn surveyor(&self, target: &Target) -> Result<Surveyor, Failure> {
-        self.surveyor_with(target, self.settings(target)?)
+    /// The guest at the beginning of its region, which it must come to within `time`.
+    pub(super) fn surveyor(&self, target: &Target, time: Option<Duration>) -> Result<Surveyor, Failure> {
+        self.surveyor_with(target, self.settings(target)?, time)
     }
 
     /// Likewise, on the machine that a schedule is for.
-    pub(super) fn replaying(&self, target: &Target, replayed: &Replayed) -> Result<Surveyor, Failure> {
+    pub(super) fn replaying(
+        &self,
+        target: &Target,
+        replayed: &Replayed,
+        time: Option<Duration>,
+    ) -> Result<Surveyor, Failure> {
         let settings = replayed.schedule.settings.clone();
         // A testbench knows which image a schedule is for.
         target.bench(None)?.schedule(replayed.schedule.clone())?;
-        let said = self.said().or(target.said().map(str::to_owned)).map(|said| once(target, said));
+        let said = self.guest.command_line().or(target.said().map(str::to_owned)).map(|said| once(target, said));
         replayed.agree(&self.machine, said.as_deref())?;
-        self.surveyor_with(target, settings)
+        self.surveyor_with(target, settings, time)
     }
 
-    fn surveyor_with(&self, target: &Target, settings: Settings) -> Result<Surveyor, Failure> {
+    fn surveyor_with(&self, target: &Target, settings: Settings, time: Option<Duration>) -> Result<Surveyor, Failure> {
         let image = target.image()?;
         let machine = Machine::new(&image, settings.clone())?;
-        let region = if self.whole { Ok(Region::whole(machine)) } else { Region::find(machine, LONGEST_BEFORE) };
+        let region = if self.whole { Ok(Region::whole(machine)) } else { Region::find(machine, LONGEST_BEFORE, time) };
+        let name = self.guest.name();
+        let way_out = "mark its region (programs/BOOT.md), or explore it --whole";
         match region {
             Ok(region) => Ok(Surveyor::new(image, settings, region)?),
-            Err(error) => refuse(format!(
-                "`{}` has no region to explore: {error}; mark it (programs/BOOT.md), or explore it --whole",
-                self.target
-            )),
+            Err(error @ NoRegion::Ended(_)) => refuse(format!("`{name}` has no region to explore: {error}; {way_out}")),
+            Err(error @ NoRegion::StepLimit(_)) => Err(Failure::Undecided(format!("`{name}`: {error}; {way_out}"))),
+            Err(error @ NoRegion::TimeLimit(_)) => {
+                Err(Failure::Undecided(format!("`{name}`: {error}; raise --time, {way_out}")))
+            }
         }
-    }
-
-    /// The command line that is given.
-    fn said(&self) -> Option<String> {
-        self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")))
     }
 
     /// The machine: as asked, buffers as deep as there are unless asked.
     fn settings(&self, target: &Target) -> Result<Settings, Failure> {
-        let bench = target.bench(self.said())?;
+        let bench = target.bench(self.guest.command_line())?;
         let mut base = bench.current_settings().clone();
         (base.depth, base.wc_depth) = (DEEPEST as usize, DEEPEST as usize);
         base.command_line = once(target, base.command_line);

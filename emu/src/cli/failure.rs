@@ -12,6 +12,8 @@ use std::io::Write;
 pub(super) enum Failure {
     /// Bad use, bad input or a failing host, with a message that names the thing and the way out.
     Refused(String),
+    /// A bound was reached before there was an answer, with a message that names the bound and the way out.
+    Undecided(String),
     /// Whoever read standard output has gone away: no reason to complain, and none to go on.
     NobodyReads,
 }

@@ -4,7 +4,7 @@ use super::colour::{self, Colour, paint};
 use super::explored_guest::ExploredGuest;
 use super::failure::Failure;
 use super::guest::RULE;
-use super::table::grouped;
+use super::table::counted;
 use super::{progress, stdout};
 use clap::Args;
 use fencepost::explorer::Limits;
@@ -12,7 +12,7 @@ use fencepost::explorer::doctor::{self, Findings, Patience, Place};
 use fencepost::explorer::survey::Surveyor;
 use fencepost::loader::Symbols;
 use serde::Serialize;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Find every minimal set of places where a fence makes a guest right, and the fences it has for nothing
 ///
@@ -29,10 +29,14 @@ pub(super) struct Fences {
           value_parser = clap::value_parser!(u64).range(1..=64))]
     most: u64,
 
-    /// The most states of one exploration
+    /// Give up one exploration when it has more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
+
+    /// Give up after this many seconds, everything included
+    #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
+    time: Option<u64>,
 
     /// Write one report as JSON
     #[arg(long, help_heading = "Output")]
@@ -48,7 +52,8 @@ Examples:
   fencepost fences peterson --model tso,pso
 
 Exit codes: 0 the guest is right as it is, 1 it is not (fences that make it so are
-named, if there are any), 2 bad use or bad input, 3 a bound was reached first."
+named, if there are any), 2 bad use or bad input, 3 a bound was reached before
+the answer was whole: what is said then is so, but there may be more to say."
     )
 }
 
@@ -67,8 +72,9 @@ impl Fences {
     /// Examines.
     pub(super) fn perform(self) -> Result<u8, Failure> {
         let target = self.guest.target()?;
-        let mut surveyor = self.guest.surveyor(&target)?;
-        let limits = Limits { states: self.max_states as usize, ..Limits::default() };
+        let started = Instant::now();
+        let time = self.time.map(Duration::from_secs);
+        let mut surveyor = self.guest.surveyor(&target, time)?;
         let patience = Patience { places: self.most as usize, ..Patience::default() };
         let symbols = surveyor.image().symbols();
         let spinner = progress::spinner();
@@ -76,6 +82,8 @@ impl Fences {
         for model in self.guest.models() {
             spinner.set_message(format!("trying fences under {model}"));
             let began = Instant::now();
+            let time = time.map(|time| time.saturating_sub(started.elapsed()));
+            let limits = Limits { states: self.max_states as usize, time, ..Limits::default() };
             let findings = doctor::examine(&mut surveyor, model, &limits, &patience);
             let named = findings.cures.iter().flatten().map(|place| place.pc);
             let named = named.chain(findings.fences.iter().copied());
@@ -91,10 +99,10 @@ impl Fences {
         }
         let is_wrong = rows.iter().any(|row| row.findings.violated);
         let is_unknown = rows.iter().any(|row| !row.findings.complete);
-        Ok(if is_wrong {
-            1
-        } else if is_unknown {
+        Ok(if is_unknown {
             3
+        } else if is_wrong {
+            1
         } else {
             0
         })
@@ -119,6 +127,7 @@ impl Row {
             cuts,
             cures,
             redundant,
+            undecided,
             fences,
             complete,
             larger_untried,
@@ -132,8 +141,8 @@ impl Row {
         } else {
             "no answer".into()
         };
-        let count = grouped(*explorations as u64);
-        let mut text = format!("{}: {head} ({count} explorations, {:.2} s)\n", self.model, self.seconds);
+        let count = counted(*explorations as u64, "exploration");
+        let mut text = format!("{}: {head} ({count}, {:.2} s)\n", self.model, self.seconds);
         if *incurable {
             text += "  No fence cures it: it goes wrong without any store being late.\n";
         }
@@ -146,10 +155,11 @@ impl Row {
             }
         }
         for fence in fences {
-            let verdict = match (holds, redundant.contains(fence)) {
-                (false, _) => continue,
-                (true, true) => paint("not needed", Colour::Bad, coloured),
-                (true, false) => "needed".into(),
+            let verdict = match (redundant.contains(fence), undecided.contains(fence)) {
+                _ if !holds => continue,
+                (true, _) => paint("not needed", Colour::Bad, coloured),
+                (false, true) => "not known whether it is needed".into(),
+                (false, false) => "needed".into(),
             };
             text += &format!("  {verdict}: {}\n", self.places[fence]);
         }
@@ -157,7 +167,12 @@ impl Row {
             text += "  Sets of more places than --most were not tried.\n";
         }
         if !complete && *violated {
-            text += "  There may be others: a bound was reached.\n";
+            text += match cures.is_empty() {
+                true => "  A bound was reached before a set of fences was found.\n",
+                false => {
+                    "  A bound was reached: there may be other sets, smaller ones, and some in which an sfence is enough.\n"
+                }
+            };
         }
         for cut in cuts {
             text += &format!("  cut off: {cut}\n");

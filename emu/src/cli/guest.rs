@@ -1,10 +1,12 @@
 //! Which guest `NAME[/VARIANT]|FILE` means, and how one types it again.
 
 use super::failure::{Failure, refuse};
+use clap::Args;
 use fencepost::loader::Image;
 use fencepost::machine::Settings;
 use fencepost::programs::{self, Program, Variant};
 use fencepost::testbench::{BenchError, Testbench};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// How a name is told from a file, for the verbs' help.
@@ -15,6 +17,43 @@ What is a name and what a file?
   Anything else is a program of Fencepost's own if there is one of that name
   (with or without a variant after a /), and else a file.
   A file called `hello` is therefore `./hello`.";
+
+/// The options that name a guest.
+#[derive(Args, Clone, Debug)]
+pub(super) struct GuestOptions {
+    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
+    #[arg(value_name = "NAME[/VARIANT]|FILE")]
+    target: String,
+
+    /// The guest's command line; write -- before words that begin with -
+    #[arg(value_name = "ARGS")]
+    words: Vec<String>,
+
+    /// The guest's command line as one text
+    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
+    args: Option<String>,
+
+    /// The file is raw 64-bit code, loaded and entered at 0x100000
+    #[arg(long)]
+    flat: bool,
+}
+
+impl GuestOptions {
+    /// What is named; `variant` is what `--variant` says.
+    pub(super) fn target(&self, variant: Option<&str>) -> Result<Target, Failure> {
+        Target::find(&self.target, variant, self.flat)
+    }
+
+    /// What the guest is told, if anything is said about it.
+    pub(super) fn command_line(&self) -> Option<String> {
+        self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")))
+    }
+
+    /// The name or file as it was typed.
+    pub(super) fn name(&self) -> &str {
+        &self.target
+    }
+}
 
 /// Endings that say that a file is meant.
 const FILE_ENDINGS: [&str; 5] = ["elf", "bin", "o", "out", "img"];
@@ -28,6 +67,14 @@ pub(super) enum Target {
     Elf(PathBuf),
     /// Raw code.
     Flat(PathBuf),
+}
+
+/// What a report is about.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub(super) struct Subject {
+    program: Option<&'static str>,
+    variant: Option<&'static str>,
+    file: Option<String>,
 }
 
 impl Target {
@@ -85,6 +132,18 @@ impl Target {
         match self {
             Target::Program(program, _) => program.variant(command_line),
             Target::Elf(_) | Target::Flat(_) => None,
+        }
+    }
+
+    /// What a report says it is about; `variant` is the one that the guest is.
+    pub(super) fn subject(&self, variant: Option<&'static Variant>) -> Subject {
+        Subject {
+            program: match self {
+                Target::Program(program, _) => Some(program.name),
+                Target::Elf(_) | Target::Flat(_) => None,
+            },
+            variant: variant.map(|variant| variant.name),
+            file: self.file().map(|path| path.display().to_string()),
         }
     }
 

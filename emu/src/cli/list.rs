@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::guest::Target;
 use super::stanza::{Judgement, judge};
 use super::stdout;
-use super::table::{self, Align};
+use super::table::{self, Align, counted};
 use clap::Args;
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::{self, Program, Variant};
@@ -77,8 +77,8 @@ fn one_line_each() -> String {
 
 fn about(program: &'static Program, variants: &[&'static Variant]) -> String {
     let Program { name, summary, shows, cores, source, .. } = program;
-    let plural = if *cores == 1 { "" } else { "s" };
-    let mut text = format!("{name}: {summary}\n{cores} core{plural}, {source}\n\n{}\n", wrapped(shows));
+    let mut text =
+        format!("{name}: {summary}\n{}, {source}\n\n{}\n", counted(u64::from(*cores), "core"), wrapped(shows));
     for variant in variants {
         text += &format!("\n{name}/{}: {}\n", variant.name, variant.shows);
         text += &outcomes(variant);

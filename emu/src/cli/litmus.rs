@@ -7,6 +7,7 @@ mod report;
 
 use super::failure::{Failure, note, refuse};
 use super::machine_options::model_parser;
+use super::table::counted;
 use super::{progress, seeds, stdout};
 use clap::Args;
 use expected::Expected;
@@ -48,13 +49,22 @@ pub(super) struct Litmus {
     model: Vec<MemoryModel>,
 
     /// Compare with the sets of final states in this file (JSON lines with path and, per model, states)
+    ///
+    /// A path is relative to the folder that is given, as --json prints it. What is expected of a test that is not there is
+    /// a difference, and so is a test of which nothing is expected.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
 
-    /// The most states to visit for one test
+    /// Give up a test under a model when it has more states than this (those met meanwhile, hundreds, may come on top)
     #[arg(long, value_name = "N", default_value_t = Limits::default().states as u64,
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
+
+    /// Give up exploring a test under a model after this many seconds
+    ///
+    /// Its states are then those found so far, and it is not complete.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    time: Option<u64>,
 
     /// How many tests at a time [default: one on each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -76,6 +86,12 @@ struct Explored<'a> {
     under: Vec<Under>,
 }
 
+/// What is wrong with a file.
+struct Complaint<'a> {
+    file: &'a LitmusFile,
+    text: String,
+}
+
 /// What came of it under a model.
 struct Under {
     model: MemoryModel,
@@ -89,10 +105,11 @@ impl Litmus {
         let files = files::find(&self.paths)?;
         let expected = self.expect.as_deref().map(Expected::read).transpose()?;
         let models = self.models();
-        let limits = Limits { states: self.max_states as usize, ..Limits::default() };
+        let time = self.time.map(Duration::from_secs);
+        let limits = Limits { states: self.max_states as usize, time, ..Limits::default() };
         let threads = seeds::pool(self.jobs)?;
         let bar = progress::bar(files.len() as u64);
-        let explored: Vec<Result<Explored, (&LitmusFile, Malformed)>> = threads.install(|| {
+        let explored: Vec<Result<Explored, Complaint>> = threads.install(|| {
             let explore = |pool: &mut Pool, file| {
                 bar.inc(1);
                 explore(pool, file, &models, &limits)
@@ -112,19 +129,15 @@ impl Litmus {
         if models.is_empty() { vec![MemoryModel::TSO] } else { models }
     }
 
-    fn report(
-        &self,
-        explored: &[Result<Explored, (&LitmusFile, Malformed)>],
-        expected: Option<&Expected>,
-    ) -> Result<u8, Failure> {
+    fn report(&self, explored: &[Result<Explored, Complaint>], expected: Option<&Expected>) -> Result<u8, Failure> {
         let mut out = stdout::Stdout::new();
         let (mut malformed, mut violated, mut incomplete, mut differences) = (0, 0, 0, Vec::new());
         for result in explored {
             let explored = match result {
                 Ok(explored) => explored,
-                Err((file, wrong)) => {
+                Err(Complaint { text, .. }) => {
                     malformed += 1;
-                    note(&report::excerpt(file, wrong));
+                    note(text);
                     continue;
                 }
             };
@@ -139,13 +152,16 @@ impl Litmus {
         }
         out.flush()?;
         if let Some(expected) = expected {
-            let paths = explored.iter().flatten().map(|explored| explored.file.name.as_str());
-            differences.extend(expected.unmet(paths));
+            let files = explored.iter().map(|it| it.as_ref().map_or_else(|it| it.file, |it| it.file));
+            differences.extend(expected.unmet(files.map(|file| file.name.as_str())));
             differences.iter().for_each(|difference| note(difference));
-            let count = explored.len() * self.models().len();
-            note(&match differences.len() {
-                0 => format!("all {count} sets of final states are those expected"),
-                wrong => format!("{wrong} differences from what is expected"),
+            let sets = counted((explored.iter().flatten().count() * self.models().len()) as u64, "set");
+            note(&match (differences.len(), incomplete) {
+                (0, 0) => format!("{sets} of final states explored, all as expected"),
+                (0, _) => {
+                    format!("{sets} of final states explored, {incomplete} not completely; nothing differs otherwise")
+                }
+                (wrong, _) => format!("{} from what is expected", counted(wrong as u64, "difference")),
             });
         }
         if malformed > 0 {
@@ -166,9 +182,12 @@ fn explore<'a>(
     file: &'a LitmusFile,
     models: &[MemoryModel],
     limits: &Limits,
-) -> Result<Explored<'a>, (&'a LitmusFile, Malformed)> {
-    let test = parse::parse(&file.text).map_err(|wrong| (file, wrong))?;
-    let ready = pool.prepare(&test).map_err(|wrong| (file, wrong))?;
+) -> Result<Explored<'a>, Complaint<'a>> {
+    let complaint = |text: String| Complaint { file, text };
+    let text = file.text.as_ref().map_err(|problem| complaint(format!("error: `{}`: {problem}", file.name)))?;
+    let malformed = |wrong: Malformed| complaint(report::excerpt(&file.name, text, &wrong));
+    let test = parse::parse(text).map_err(malformed)?;
+    let ready = pool.prepare(&test).map_err(malformed)?;
     let under = models.iter().map(|&model| {
         let start = Instant::now();
         let outcome = pool.explore(&ready, &test, model, limits);

@@ -8,7 +8,7 @@ mod report;
 mod watcher;
 
 use super::failure::{Failure, refuse};
-use super::guest::{RULE, Target};
+use super::guest::{GuestOptions, RULE, Target};
 use super::machine_options::MachineOptions;
 use clap::Args;
 use fencepost::machine::Settings;
@@ -28,25 +28,12 @@ const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = after_long_help(), next_line_help = false)]
 pub(super) struct Run {
-    /// A program (`fencepost list`), with or without a variant after a /, or an executable file
-    #[arg(value_name = "NAME[/VARIANT]|FILE")]
-    target: String,
-
-    /// The guest's command line; write -- before words that begin with -
-    #[arg(value_name = "ARGS")]
-    words: Vec<String>,
-
-    /// The guest's command line as one text
-    #[arg(long, value_name = "TEXT", conflicts_with = "words", allow_hyphen_values = true)]
-    args: Option<String>,
+    #[command(flatten)]
+    guest: GuestOptions,
 
     /// The program's variant [default: its first]
     #[arg(long, value_name = "NAME", conflicts_with_all = ["words", "args"])]
     variant: Option<String>,
-
-    /// The file is raw 64-bit code, loaded and entered at 0x100000
-    #[arg(long)]
-    flat: bool,
 
     #[command(flatten)]
     machine: MachineOptions,
@@ -152,7 +139,7 @@ Exit codes of --runs:
 impl Run {
     /// Runs.
     pub(super) fn perform(self) -> Result<u8, Failure> {
-        let target = Target::find(&self.target, self.variant.as_deref(), self.flat)?;
+        let target = self.guest.target(self.variant.as_deref())?;
         let command_line = self.command_line(&target)?;
         match self.runs {
             Some(runs) => many::perform(&self, &target, command_line, runs),
@@ -162,7 +149,7 @@ impl Run {
 
     /// What the guest is told, if anything is said about it.
     fn command_line(&self, target: &Target) -> Result<Option<String>, Failure> {
-        let given = self.args.clone().or_else(|| (!self.words.is_empty()).then(|| self.words.join(" ")));
+        let given = self.guest.command_line();
         match (target, &given) {
             (Target::Program(program, Some(variant)), Some(given)) => refuse(format!(
                 "a program's variant is its command line, and `{}/{}` and `{given}` are two; leave one of them out",

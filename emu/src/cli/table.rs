@@ -1,5 +1,7 @@
 //! Text in columns.
 
+use super::colour::{Colour, paint};
+
 /// How a column is laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Align {
@@ -23,6 +25,22 @@ pub(super) fn lines(rows: &[Vec<String>], alignment: &[Align]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// A table under a head, its rows that are bad in a colour.
+pub(super) fn text(head: &[(&str, Align)], rows: impl Iterator<Item = (Vec<String>, bool)>, coloured: bool) -> String {
+    let alignment: Vec<Align> = head.iter().map(|(_, align)| *align).collect();
+    let (mut cells, mut colours) =
+        (vec![head.iter().map(|(title, _)| (*title).to_owned()).collect()], vec![Some(Colour::Faint)]);
+    for (row, is_bad) in rows {
+        cells.push(row);
+        colours.push(is_bad.then_some(Colour::Bad));
+    }
+    let paint = |(line, colour): (String, Option<Colour>)| match colour {
+        Some(colour) => paint(&line, colour, coloured) + "\n",
+        None => line + "\n",
+    };
+    lines(&cells, &alignment).into_iter().zip(colours).map(paint).collect()
+}
+
 /// `number` with its thousands parted: 1,234,567.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -36,6 +54,12 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of a thing whose plural ends in s: `1 state`, `1,234 states`.
+pub(super) fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +68,11 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "100".into()]];
         assert_eq!(lines(&rows, &[Align::Left, Align::Right]), ["a       1", "long  100"]);
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 1_234].map(|number| counted(number, "state")), ["0 states", "1 state", "1,234 states"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! chosen so far is a way along which some core went on with stores in its buffer, and any set that prevents it has a place
 //! among the instructions where it did. Every set is verified by exploring the whole program with it.
 
+use super::limits::Cut;
 use super::op::Op;
 use super::survey::Surveyor;
 use super::toggles::Toggles;
@@ -12,6 +13,7 @@ use super::{End, Limits};
 use crate::memory_model::MemoryModel;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
+use std::time::Instant;
 
 /// What the doctor found.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,9 +28,11 @@ pub struct Findings {
     pub cures: Vec<Vec<Place>>,
     /// Fences in the program without which it is right as well, each alone.
     pub redundant: Vec<u64>,
+    /// Fences in the program of which a bound left open whether it needs them.
+    pub undecided: Vec<u64>,
     /// Fences in the program that are executed.
     pub fences: Vec<u64>,
-    /// Whether no bound on states or explorations was reached.
+    /// Whether no bound on states, time or explorations was reached.
     pub complete: bool,
     /// Whether there may be minimal sets of more places than were tried.
     pub larger_untried: bool,
@@ -72,9 +76,11 @@ enum Verdict {
 }
 
 /// Finds the minimal sets of fences with which the guest is right under `model`, and the fences it has for nothing.
+///
+/// The states of `limits` bound each exploration, its time all of them together.
 pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, patience: &Patience) -> Findings {
     let mut findings = Findings { complete: true, ..Findings::default() };
-    let mut doctor = Doctor { surveyor, model, limits, explorations: 0, cuts: BTreeSet::new() };
+    let mut doctor = Doctor { surveyor, model, limits, began: Instant::now(), explorations: 0, cuts: BTreeSet::new() };
     match doctor.verdict(&Toggles::default()) {
         Verdict::Holds => findings.holds = true,
         Verdict::Violated(places) => {
@@ -87,10 +93,13 @@ pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, pat
     if findings.holds {
         for &fence in &findings.fences {
             let toggles = Toggles { without: BTreeSet::from([fence]), ..Toggles::default() };
-            if matches!(doctor.verdict(&toggles), Verdict::Holds) {
-                findings.redundant.push(fence);
+            match doctor.verdict(&toggles) {
+                Verdict::Holds => findings.redundant.push(fence),
+                Verdict::Violated(_) => (),
+                Verdict::Unknown => findings.undecided.push(fence),
             }
         }
+        findings.complete = findings.undecided.is_empty();
     }
     findings.explorations = doctor.explorations;
     findings.cuts = doctor.cuts.into_iter().collect();
@@ -101,6 +110,7 @@ struct Doctor<'a> {
     surveyor: &'a mut Surveyor,
     model: MemoryModel,
     limits: &'a Limits,
+    began: Instant,
     explorations: usize,
     /// Why explorations were not complete.
     cuts: BTreeSet<String>,
@@ -116,7 +126,10 @@ impl Doctor<'_> {
             let mut next = Vec::new();
             for (chosen, places) in generation {
                 // A way on which nobody goes on with pending stores is one of sequential consistency.
-                findings.incurable |= places.is_empty();
+                if places.is_empty() {
+                    findings.incurable = true;
+                    return;
+                }
                 for place in places.difference(&chosen) {
                     let mut set: BTreeSet<u64> = chosen.clone();
                     set.insert(*place);
@@ -136,32 +149,41 @@ impl Doctor<'_> {
             }
             generation = next;
         }
-        findings.larger_untried = !generation.is_empty() && !findings.incurable;
+        findings.larger_untried = !generation.is_empty();
         // A set may turn out to contain one that was found later in its generation.
         let minimal: Vec<_> =
             cures.iter().filter(|set| !cures.iter().any(|other| other != *set && other.is_subset(set))).collect();
-        findings.cures = minimal.into_iter().map(|set| self.weaken(set)).collect();
+        findings.cures = minimal.into_iter().map(|set| self.weaken(set, findings)).collect();
     }
 
     /// The same places, with an SFENCE wherever that suffices.
-    fn weaken(&mut self, set: &BTreeSet<u64>) -> Vec<Place> {
+    fn weaken(&mut self, set: &BTreeSet<u64>, findings: &mut Findings) -> Vec<Place> {
         let mut toggles = Toggles { full: set.clone(), ..Toggles::default() };
         for &place in set {
             let mut weaker = toggles.clone();
             weaker.full.remove(&place);
             weaker.store.insert(place);
-            if matches!(self.verdict(&weaker), Verdict::Holds) {
-                toggles = weaker;
+            match self.verdict(&weaker) {
+                Verdict::Holds => toggles = weaker,
+                Verdict::Violated(_) => (),
+                Verdict::Unknown => findings.complete = false,
             }
         }
         set.iter().map(|&pc| Place { pc, store_fence: toggles.store.contains(&pc) }).collect()
     }
 
     fn verdict(&mut self, toggles: &Toggles) -> Verdict {
+        if self.is_late() {
+            return self.given_up();
+        }
         self.explorations += 1;
-        let explored = self.surveyor.explore_with(toggles, self.model, self.limits);
+        let time = self.limits.time.map(|time| time.saturating_sub(self.began.elapsed()));
+        let explored = self.surveyor.explore_with(toggles, self.model, &Limits { time, ..*self.limits });
         let mut is_known = true;
         for index in 0..explored.finals().len() {
+            if self.is_late() {
+                return self.given_up();
+            }
             match self.surveyor.ends_badly(&explored, index) {
                 Some(true) => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
                 Some(false) => (),
@@ -176,6 +198,15 @@ impl Doctor<'_> {
             self.cuts.insert("the guest does not end after its region".into());
         }
         if explored.is_complete() && is_known { Verdict::Holds } else { Verdict::Unknown }
+    }
+
+    fn is_late(&self) -> bool {
+        self.limits.time.is_some_and(|time| self.began.elapsed() >= time)
+    }
+
+    fn given_up(&mut self) -> Verdict {
+        self.cuts.insert(Cut::Time.to_string());
+        Verdict::Unknown
     }
 }
 

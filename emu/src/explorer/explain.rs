@@ -3,9 +3,11 @@
 use super::limits::Limits;
 use super::local::fingerprint;
 use super::op::Op;
+use super::reduction::is_own_business;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use super::strategy::exhaustive;
+use super::survey::cores;
 use super::switches::{Count, Switches};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
@@ -13,9 +15,13 @@ use crate::core::CoreId;
 use crate::store_buffer::{Entry, StoreKind};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 /// States looked at to find a way with few switches; if they do not suffice the shortest way is told.
 const MOST_STATES: usize = 2_000_000;
+
+/// Steps of a core's own that are followed to what others can observe of it.
+const LONGEST_FOLLOWED: usize = 256;
 
 /// A way to an outcome.
 #[derive(Clone, Debug, Serialize)]
@@ -26,6 +32,8 @@ pub struct Explanation {
     pub decisive: Option<usize>,
     /// What could have happened instead of that row, so that the outcome could still be another.
     pub instead: Option<Row>,
+    /// Where the cores are in the end that wait or go round for ever; none where the run ends.
+    pub stuck: Vec<Stuck>,
     /// How often another core goes on.
     pub switches: usize,
     /// How many stores leave their buffer only after another core has gone on.
@@ -50,6 +58,17 @@ pub struct Row {
     pub effects: Vec<Effect>,
     /// The core's store buffer afterwards, oldest first.
     pub buffer: Vec<Stored>,
+}
+
+/// A core that never comes to its end.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Stuck {
+    /// Which.
+    pub core: CoreId,
+    /// Linear address of its next instruction.
+    pub pc: u64,
+    /// The instruction.
+    pub instruction: Option<String>,
 }
 
 /// Bytes in a store buffer.
@@ -104,6 +123,11 @@ pub enum Effect {
     Fault,
 }
 
+/// A value as it is told: counters and flags as people count, pixels, addresses and the like in hexadecimal.
+pub fn shown(value: u64) -> String {
+    if value < 10_000 { value.to_string() } else { format!("{value:#x}") }
+}
+
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Stored {
         Stored { address: entry.address.0, length: entry.length, value: entry.value(), kind: entry.kind }
@@ -119,7 +143,9 @@ impl Explorer {
         explored: &Explored,
         wanted: &Wanted,
         others: &[usize],
+        time: Option<Duration>,
     ) -> Explanation {
+        let deadline = time.map(|time| Instant::now() + time);
         self.resume(explored);
         let name = |index: &usize| fingerprint(&explored.finals[*index].state);
         let (wanted_names, first): (HashSet<u128>, u32) = match wanted {
@@ -129,7 +155,7 @@ impl Explorer {
         let other_names: HashSet<u128> = others.iter().map(name).collect();
         let everything = Sharing::everything();
         let sharing = explored.found.sharing.as_ref().unwrap_or(&everything);
-        let limits = Limits { states: MOST_STATES, ..Limits::default() };
+        let limits = limits(deadline);
         let world = &mut self.world;
         let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
         // A way that was given is told as it is.
@@ -142,7 +168,8 @@ impl Explorer {
         let mut explanation = tell(&mut self.world, &start.0, &steps);
         explanation.is_minimal = reached.is_some();
         if !others.is_empty() {
-            let parting = last_way_out(&mut self.world, &start.0, &steps, &other_names);
+            let mut ways = Ways { world: &mut self.world, sharing, others: &other_names, deadline };
+            let parting = ways.last_way_out(&start.0, &steps);
             explanation.decisive = parting.as_ref().map(|(index, _)| *index);
             explanation.instead = parting.and_then(|(_, instead)| instead);
         }
@@ -177,7 +204,20 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         }
         rows.push(row);
     }
-    Explanation { rows, decisive: None, instead: None, switches, delayed_drains, is_minimal: false, choices }
+    let stuck = stuck(world, &state);
+    Explanation { rows, decisive: None, instead: None, stuck, switches, delayed_drains, is_minimal: false, choices }
+}
+
+/// The cores that have not come to their end in `state`, which is a last one.
+fn stuck(world: &mut World, state: &State) -> Vec<Stuck> {
+    let mut stuck = Vec::new();
+    for core in cores(state.cores.len() as u8).filter(|_| state.stop.is_none()) {
+        if *world.op(state, core) != Op::Finished {
+            let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
+            stuck.push(Stuck { core, pc, instruction: world.stage.instruction_text(core, pc) });
+        }
+    }
+    stuck
 }
 
 /// What `step` does in `state`, and the state after it.
@@ -236,38 +276,71 @@ fn effects(world: &mut World, state: &State, core: CoreId) -> Vec<Effect> {
     }
 }
 
-/// The last step of `steps` before which one of the final states `others` could still be reached, and what else could have
-/// been done there so that it still can.
-fn last_way_out(
-    world: &mut World,
-    first: &State,
-    steps: &[Step],
-    others: &HashSet<u128>,
-) -> Option<(usize, Option<Row>)> {
-    let mut states = vec![first.clone()];
-    for &step in steps {
-        let next = world.after(&states[states.len() - 1], step, &mut Vec::new());
-        states.push(next);
-    }
-    // Once it cannot be reached any more, it never can: the last state from which it can is found by halving.
-    let (mut can, mut cannot) = (0, states.len());
-    while cannot - can > 1 {
-        let middle = (can + cannot) / 2;
-        if can_reach(world, &states[middle], others) { can = middle } else { cannot = middle }
-    }
-    let taken = *steps.get(can)?;
-    let state = states[can].clone();
-    let others_there = world.possible_steps(&state).into_iter().filter(|step| *step != taken);
-    let mut ways = others_there.filter(|step| {
-        let after = world.after(&state, *step, &mut Vec::new());
-        can_reach(world, &after, others)
-    });
-    let instead = ways.next();
-    drop(ways);
-    Some((can, instead.map(|step| row(world, &state, step, &mut Vec::new()).0)))
+/// Looks for ways to other final states than the one that is told.
+struct Ways<'a> {
+    world: &'a mut World,
+    sharing: &'a Sharing,
+    others: &'a HashSet<u128>,
+    deadline: Option<Instant>,
 }
 
-fn can_reach(world: &mut World, from: &State, finals: &HashSet<u128>) -> bool {
-    let found = exhaustive::explore(world, from, &Limits { states: MOST_STATES, ..Limits::default() });
-    found.finals.iter().any(|(_, state)| finals.contains(&fingerprint(state)))
+impl Ways<'_> {
+    /// The last step of `steps` before which one of the others could still be reached, and what else could have been done
+    /// there so that it still can. `None`, too, where a bound is reached before that is known.
+    fn last_way_out(&mut self, first: &State, steps: &[Step]) -> Option<(usize, Option<Row>)> {
+        let mut states = vec![first.clone()];
+        for &step in steps {
+            let next = self.world.after(&states[states.len() - 1], step, &mut Vec::new());
+            states.push(next);
+        }
+        // Once it cannot be reached any more, it never can: the last state from which it can is found by halving.
+        let (mut can, mut cannot) = (0, states.len());
+        while cannot - can > 1 {
+            let middle = (can + cannot) / 2;
+            if self.can_reach(&states[middle])? { can = middle } else { cannot = middle }
+        }
+        let taken = *steps.get(can)?;
+        let state = states[can].clone();
+        let possible = self.world.possible_steps(&state).into_iter();
+        let mut instead = possible.filter(|step| *step != taken);
+        let instead = instead.find(|step| self.is_open_after(&state, *step));
+        Some((can, instead.map(|step| self.telling_row(&state, step))))
+    }
+
+    /// What `step` comes to in `state`: the next operation of its core that others can observe, if the others can still be
+    /// reached after that one, else what it does at once.
+    fn telling_row(&mut self, state: &State, step: Step) -> Row {
+        let (at_once, _) = row(self.world, state, step, &mut Vec::new());
+        let Step::Operate(core) = step else { return at_once };
+        let mut at = state.clone();
+        for _ in 0..LONGEST_FOLLOWED {
+            if at.stop.is_some() || !self.world.can_operate(&at, core) {
+                break;
+            }
+            if !is_own_business(self.world, self.sharing, &at, core) {
+                let is_open = self.is_open_after(&at, step);
+                return if is_open { row(self.world, &at, step, &mut Vec::new()).0 } else { at_once };
+            }
+            at = self.world.after(&at, step, &mut Vec::new());
+        }
+        at_once
+    }
+
+    fn is_open_after(&mut self, state: &State, step: Step) -> bool {
+        let after = self.world.after(state, step, &mut Vec::new());
+        self.can_reach(&after) == Some(true)
+    }
+
+    /// Whether one of the others can be reached; `None` where a bound was reached first.
+    fn can_reach(&mut self, from: &State) -> Option<bool> {
+        let found = exhaustive::explore(self.world, from, &limits(self.deadline));
+        let is_reached = found.finals.iter().any(|(_, state)| self.others.contains(&fingerprint(state)));
+        (is_reached || found.cuts.is_empty()).then_some(is_reached)
+    }
+}
+
+/// What bounds the looking for a way to tell.
+fn limits(deadline: Option<Instant>) -> Limits {
+    let time = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    Limits { states: MOST_STATES, time, ..Limits::default() }
 }

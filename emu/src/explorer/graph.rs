@@ -4,7 +4,7 @@
 //! those with the same first byte; a read is from the write that gave its first byte. (Alglave, Maranget, Tautschnig,
 //! Herding Cats, TOPLAS 2014.)
 
-use super::explain::{Effect, Explanation, Stored};
+use super::explain::{Effect, Explanation, Stored, shown};
 use crate::core::CoreId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -104,7 +104,12 @@ impl Graph {
             for &index in accesses {
                 let Access { is_write, address, value, .. } = &self.accesses[index];
                 let kind = if *is_write { "W" } else { "R" };
-                text += &format!("    e{index} [label=\"{}: {kind}[{}]={value}\"];\n", letters(index), name(*address));
+                text += &format!(
+                    "    e{index} [label=\"{}: {kind}[{}]={}\"];\n",
+                    letters(index),
+                    name(*address),
+                    shown(*value)
+                );
             }
             text += "  }\n";
             for pair in accesses.windows(2) {

@@ -6,9 +6,9 @@ use std::time::Duration;
 /// What bounds an exploration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// The most states.
+    /// The most states; what is met while the steps of the last few are taken comes on top.
     pub states: usize,
-    /// The longest time; `None` for no bound.
+    /// The longest time; `None` for no bound. It, too, is looked at between blocks of states, a fraction of a second each.
     pub time: Option<Duration>,
     /// Whether equivalent orders of steps are left out.
     pub reduces: bool,

@@ -12,6 +12,7 @@
 //! | a load of what nobody else writes | own drains do not change what the core sees: the youngest entry that covers the load, or memory into which that entry went |
 //! | a store or locked instruction on what nobody else accesses, straight to memory | nobody else can tell |
 //! | a drain into what nobody else accesses | likewise; it can only make other steps of the core possible |
+//! | the arrival of a posted write that does nothing but change its device | later writes arrive after it in any case, and whatever looks at a device pushes it through first ([`board`](crate::board)) |
 //! | any step of the only core that is left | own operations and own drains commute, for the same reasons |
 //!
 //! *Nobody else* is found out, not assumed: [`Sharing`](super::sharing::Sharing) collects who accesses what, and an exploration
@@ -56,6 +57,10 @@ pub(super) fn follow(
 /// A step after which all others are still possible and make no difference, if there is one.
 fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<Step> {
     let cores = || (0..state.cores.len()).map(|index| CoreId(index as u8));
+    // First of all, since a core that waits for ever would leave no room for it in a chain.
+    if world.boards.board(state.board).arrives_quietly() {
+        return Some(Step::Arrive);
+    }
     for core in cores() {
         if is_own_business(world, sharing, state, core) {
             return Some(Step::Operate(core));

@@ -13,9 +13,12 @@ use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
 use crate::trace::{Event, Line};
 use fencepost_devices::PhysAddr;
+use std::time::{Duration, Instant};
 
 /// Steps of one turn: enough to get on, few enough that nobody waits long for a core that polls.
 const TURN: u64 = 4096;
+/// Turns after which a guest that has left its region is given up, too: cores that wait for each other end theirs early.
+const MOST_TURNS: usize = 1 << 20;
 
 /// A machine at the beginning of its region.
 pub struct Region {
@@ -32,6 +35,8 @@ pub enum NoRegion {
     Ended(Stop),
     /// It had not come there after so many steps.
     StepLimit(u64),
+    /// It had not come there after this time.
+    TimeLimit(Duration),
 }
 
 impl std::fmt::Display for NoRegion {
@@ -40,6 +45,9 @@ impl std::fmt::Display for NoRegion {
             NoRegion::Ended(stop) => write!(f, "{stop} before every core had come to the mark `xchg bx, bx`"),
             NoRegion::StepLimit(steps) => {
                 write!(f, "after {steps} steps not every core had come to the mark `xchg bx, bx`")
+            }
+            NoRegion::TimeLimit(time) => {
+                write!(f, "after {} s not every core had come to the mark `xchg bx, bx`", time.as_secs_f64())
             }
         }
     }
@@ -61,8 +69,9 @@ impl Region {
     /// Runs `machine`, which is about to start, until each core has come to the beginning of its region.
     ///
     /// # Errors
-    /// That does not happen within `max_steps`.
-    pub fn find(mut machine: Machine, max_steps: u64) -> Result<Region, NoRegion> {
+    /// That does not happen within `max_steps` and, where it is bounded, this time.
+    pub fn find(mut machine: Machine, max_steps: u64, time: Option<Duration>) -> Result<Region, NoRegion> {
+        let began = Instant::now();
         machine.set_break(Some(|event| matches!(event, Event::Marked { mark: Mark::Begin, .. })));
         let cores = usize::from(machine.settings().cores);
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
@@ -79,6 +88,9 @@ impl Region {
             }
             if turns.steps > max_steps {
                 return Err(NoRegion::StepLimit(max_steps));
+            }
+            if let Some(time) = time.filter(|time| began.elapsed() > *time) {
+                return Err(NoRegion::TimeLimit(time));
             }
         }
         if turns.is_there.iter().all(|is_there| !is_there) {
@@ -135,7 +147,7 @@ impl Region {
         machine.set_details(false);
         let mut turns =
             Turns { is_there: vec![false; usize::from(machine.settings().cores)], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps {
+        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
             turns.round(machine);
             events.extend(machine.take_events());
         }
@@ -157,7 +169,7 @@ impl Region {
         machine.set_details(false);
         let cores = placed.locals.len();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps {
+        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
             turns.round(machine);
             machine.take_events();
         }

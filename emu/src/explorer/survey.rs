@@ -11,7 +11,7 @@ use crate::core::CoreId;
 use crate::loader::Image;
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
-use crate::schedule::{Schedule, text_of};
+use crate::schedule::{MOST_STEPS, Schedule, text_of};
 use crate::testbench::Output;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
 use siphasher::sip::SipHasher13;
@@ -44,6 +44,8 @@ pub struct Survey {
     pub explored: Explored,
     /// How long exploration took, and how long finding out what the final states mean.
     pub times: (Duration, Duration),
+    /// Not all final states were gone on from: the time was over.
+    is_late: bool,
 }
 
 /// What tells outcomes apart.
@@ -97,7 +99,8 @@ impl std::fmt::Display for Outcome {
 pub struct Reached {
     /// In how many final states of the region.
     pub states: usize,
-    /// A schedule of the whole run, with as few steps in the region as any.
+    /// A schedule of the whole run, with as few steps in the region as any; for a run that does not end, up to the region's
+    /// end.
     pub schedule: Schedule,
     /// The choices of that schedule which lie in the region.
     pub region: Vec<Choice>,
@@ -138,13 +141,20 @@ impl Surveyor {
         Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
     }
 
-    /// Explores under `model`, as `plan` says.
+    /// Explores under `model`, as `plan` says. The time of `limits` bounds exploring and finding out what the final states
+    /// mean together.
     pub fn survey(&mut self, plan: &Plan, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
         let explored = self.explorer.explore_by(plan, &self.start, model, limits);
         let explored_in = began.elapsed();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
+        let mut is_late = false;
         for index in 0..explored.finals().len() {
+            // What was reached within the time is worth a moment more: one of many is always told.
+            is_late = index > 0 && limits.time.is_some_and(|time| began.elapsed() > time);
+            if is_late {
+                break;
+            }
             let end = self.explorer.end_of(&explored, index);
             if end == End::Cut {
                 continue;
@@ -158,7 +168,9 @@ impl Surveyor {
                     if let Some(Stop::Exited { code }) = ending.stop {
                         exit_code = Some(code);
                     }
-                    (self.outcome_of(&ending), ending.choices)
+                    let outcome = self.outcome_of(&ending);
+                    let choices = self.worth_telling(&outcome, &region, ending);
+                    (outcome, choices)
                 }
                 End::Diverges | End::Cut => {
                     let place = self.explorer.whereabouts(&explored, index);
@@ -199,7 +211,15 @@ impl Surveyor {
                 hang: Some(hang.first),
             });
         }
-        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in) }
+        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in), is_late }
+    }
+
+    /// The choices of the whole run; of one that does not end, those up to the end of its `region`.
+    fn worth_telling(&self, outcome: &Outcome, region: &[Choice], ending: Ending) -> Vec<Choice> {
+        match outcome {
+            Outcome::Unfinished => [self.region.before(), region].concat(),
+            _ => ending.choices,
+        }
     }
 
     /// Follows `schedule` through the region instead of exploring: what it comes to, and nothing else.
@@ -288,7 +308,14 @@ impl Surveyor {
     }
 
     /// Tells a way to `outcome` with few context switches, and its schedule; `None` where there is no such outcome.
-    pub fn explain(&mut self, survey: &Survey, outcome: &Outcome) -> Option<(Explanation, Schedule)> {
+    ///
+    /// Where a better way is not found within `time`, the one that exploration found is told.
+    pub fn explain(
+        &mut self,
+        survey: &Survey,
+        outcome: &Outcome,
+        time: Option<Duration>,
+    ) -> Option<(Explanation, Schedule)> {
         let reached = survey.outcomes.get(outcome)?;
         let wanted = match reached.hang {
             Some(number) => Wanted::Hang(number),
@@ -297,13 +324,13 @@ impl Surveyor {
         let others =
             survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
         let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
-        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others);
+        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others, time);
         let choices = match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
             _ => {
                 let ending = self.finish(survey.model, &explanation.choices);
                 assert_eq!(self.outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
-                ending.choices
+                self.worth_telling(outcome, &explanation.choices, ending)
             }
         };
         let schedule = self.schedule(survey.model, choices);
@@ -345,22 +372,27 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.explored.is_complete() && !self.outcomes.contains_key(&Outcome::Unfinished)
+        self.explored.is_complete() && !self.is_late && !self.outcomes.contains_key(&Outcome::Unfinished)
     }
 
     /// Why not.
     pub fn cuts(&self) -> Vec<Cut> {
-        self.explored.cuts()
+        let mut cuts = self.explored.cuts();
+        if self.is_late && !cuts.contains(&Cut::Time) {
+            cuts.push(Cut::Time);
+        }
+        cuts
     }
 }
 
-/// The same choices, where a core's steps in a row are one.
+/// The same choices, where a core's steps in a row are one, as far as a schedule lets them.
 fn joined(choices: Vec<Choice>) -> Vec<Choice> {
     let mut joined: Vec<Choice> = Vec::new();
     for choice in choices {
         if let Some(Choice::Run { core, steps, drained: false }) = joined.last_mut()
             && let Choice::Run { core: next, steps: more, drained: false } = choice
             && *core == next
+            && *steps + more <= MOST_STEPS
         {
             *steps += more;
         } else {

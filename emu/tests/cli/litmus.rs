@@ -86,6 +86,12 @@ fn a_condition_with_very_many_ways_to_hold_is_answered() {
 }
 
 #[test]
+fn a_test_may_have_a_bound_of_time() {
+    let text = b"X86_64 good\n{}\nP0;\nmovq $1,(x);\nforall (x=1)\n";
+    Folder::new().with("a.litmus", text).run("litmus a.litmus --time 60").exits_with(0);
+}
+
+#[test]
 fn what_is_no_file_of_text_is_refused_by_name() {
     let folder = Folder::new().with("noise.litmus", b"X86_64 A\n\xff\xfe").with("long.litmus", &[b' '; 70_000]);
     std::fs::create_dir(folder.path().join("empty")).expect("the folder can be written");
@@ -110,6 +116,55 @@ fn one_malformed_file_does_not_hide_the_others() {
     let said = folder.run("litmus bad.litmus good.litmus").exits_with(2);
     assert!(said.stdout.contains("Test good Required (tso)"), "{said:?}");
     assert!(said.stderr.contains("1 of 2 files are no litmus tests"), "{said:?}");
+}
+
+/// A test that holds.
+const GOOD: &[u8] = b"X86_64 good\n{}\nP0;\nmovq $1,(x);\nforall (x=1)\n";
+
+#[test]
+fn files_that_are_no_tests_do_not_keep_the_rest_of_their_folder_from_being_explored() {
+    let folder = Folder::new();
+    for (name, content) in [
+        ("a-noise", &b"X86_64 A\n\xff\xfe"[..]),
+        ("b-bad", b"X86_64 bad\n{}\nP0;\nmovk;\nexists (x=1)\n"),
+        ("c-long", &[b' '; 70_000]),
+        ("d-good", GOOD),
+    ] {
+        std::fs::create_dir_all(folder.path().join("tests/in")).expect("the folder can be written");
+        std::fs::write(folder.path().join(format!("tests/in/{name}.litmus")), content).expect("it can be written");
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("nowhere", folder.path().join("tests/e-gone.litmus")).expect("links can be made");
+    let said = folder.run("litmus tests").exits_with(2);
+    assert!(said.stdout.contains("Test good Required (tso)"), "{said:?}");
+    for words in ["`in/a-noise.litmus`: it is not text", "in/b-bad.litmus:4:1", "`in/c-long.litmus`: it is too long"] {
+        assert!(said.stderr.contains(words), "no `{words}` in {}", said.stderr);
+    }
+    #[cfg(unix)]
+    assert!(
+        said.stderr.contains("`e-gone.litmus`: it cannot be read") && said.stderr.contains("4 of 5 files"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_is_expected_is_found_by_its_path_in_the_folder() {
+    let folder = Folder::new().with("good.litmus", GOOD);
+    let expect = |path: &str| {
+        let row = format!(r#"{{"path":"{path}","tso":{{"observation":"Always","states":["[x]=1;"]}}}}"#);
+        std::fs::write(folder.path().join("expected.jsonl"), row).expect("it can be written");
+        folder.run("litmus . --expect expected.jsonl")
+    };
+    let said = expect("good.litmus").exits_with(0);
+    assert!(said.stderr.contains("1 set of final states explored, all as expected"), "{said:?}");
+    let said = expect("tests/good.litmus").exits_with(1);
+    for words in [
+        "good.litmus tso: nothing is expected of it",
+        "tests/good.litmus: expected, but no such test is given (paths are relative to the folder that is given)",
+        "2 differences from what is expected",
+    ] {
+        assert!(said.stderr.contains(words), "no `{words}` in {}", said.stderr);
+    }
 }
 
 /// Fails unless `text` is refused as `a.litmus` with this problem at `LINE:COLUMN`.

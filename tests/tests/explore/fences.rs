@@ -64,7 +64,7 @@ fn an_explanation_has_the_fewest_switches_and_names_the_step_that_decides() {
     let mut surveyor = program("store-buffering/broken").expect("it has a region");
     let survey = survey(&mut surveyor, TSO);
     let outcome = Outcome::Reported("r0=0 r1=0".into());
-    let (told, schedule) = surveyor.explain(&survey, &outcome).expect("it is a final state");
+    let (told, schedule) = surveyor.explain(&survey, &outcome, None).expect("it is a final state");
     // One core does everything, then the other; only the first one's store is late.
     assert_eq!((told.switches, told.delayed_drains, told.is_minimal), (1, 1, true));
     let decisive = &told.rows[told.decisive.expect("another outcome could be reached")];
@@ -74,6 +74,45 @@ fn an_explanation_has_the_fewest_switches_and_names_the_step_that_decides() {
     let bench = fencepost::testbench::Testbench::program("store-buffering").expect("the program exists");
     let run = bench.schedule(schedule).expect("it is of this image").run().expect("it fits");
     assert_eq!(run.outcome(), Some("r0=0 r1=0"));
+}
+
+#[test]
+fn what_could_have_been_done_instead_is_an_operation_that_others_observe() {
+    use iced_x86::code_asm::{al, bl, dword_ptr, ebx};
+    // Core 0 has something of its own to do before it stores; core 1 reports what it reads.
+    let store = |a: &mut iced_x86::code_asm::CodeAssembler| {
+        a.mov(ebx, 1)?;
+        a.mov(dword_ptr(X), ebx)
+    };
+    let reporter = |a: &mut iced_x86::code_asm::CodeAssembler| {
+        a.mov(ebx, dword_ptr(X))?;
+        a.add(bl, i32::from(b'0'))?;
+        for byte in b"outcome: " {
+            a.mov(al, i32::from(*byte))?;
+            a.out(0xe9, al)?;
+        }
+        a.mov(al, bl)?;
+        a.out(0xe9, al)?;
+        a.mov(al, i32::from(b'\n'))?;
+        a.out(0xe9, al)
+    };
+    let mut guest = cores(&[&store, &reporter]);
+    let survey = survey(&mut guest, MemoryModel::SC);
+    let (told, _) = guest.explain(&survey, &Outcome::Reported("0".into()), None).expect("it is an outcome");
+    let instead = told.instead.expect("the store could have come first");
+    assert!(matches!(instead.effects[..], [Effect::Store { .. }]), "{instead:?}");
+    assert_eq!(instead.instruction.as_deref(), Some("mov [0x180000],ebx"), "{instead:?}");
+}
+
+#[test]
+fn when_the_time_is_over_nothing_is_claimed() {
+    let limits = Limits { time: Some(std::time::Duration::ZERO), ..Limits::default() };
+    for name in ["dekker/broken", "dekker/mfence"] {
+        let mut surveyor = program(name).expect("it has a region");
+        let found = examine(&mut surveyor, TSO, &limits, &Patience::default());
+        assert_eq!((found.holds, found.violated, found.complete, found.explorations), (false, false, false, 0));
+        assert_eq!(found.cuts, ["it takes more time than allowed"]);
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(crate) fn cores(codes: &[Code]) -> Surveyor {
 pub(crate) fn surveyor(image: Image, settings: Settings, whole: bool) -> Option<Surveyor> {
     let settings = Settings { depth: DEEPEST as usize, wc_depth: DEEPEST as usize, ..settings };
     let machine = Machine::new(&image, settings.clone()).expect("the image fits");
-    let region = if whole { Region::whole(machine) } else { Region::find(machine, LONGEST_BEFORE).ok()? };
+    let region = if whole { Region::whole(machine) } else { Region::find(machine, LONGEST_BEFORE, None).ok()? };
     Some(Surveyor::new(image, settings, region).expect("the image fits"))
 }
 

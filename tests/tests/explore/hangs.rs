@@ -174,3 +174,22 @@ fn a_violation_is_not_hidden_by_a_run_that_reports_the_same() {
     assert!(reached.is_violation(&outcome), "{reached:?}");
     assert_eq!(reached.exit_code, Some(1));
 }
+
+#[test]
+fn a_hang_far_away_is_found_soon() {
+    // Thousands of states, none of which can come to an end, lead to cores that wait for ever.
+    let words = [X, Y, Y + 0x40];
+    let core = |index: usize| {
+        move |a: &mut CodeAssembler| {
+            for round in 1..=3 {
+                a.mov(dword_ptr(words[index]), round)?;
+                a.mov(eax, dword_ptr(words[(index + 1) % 3]))?;
+            }
+            wait_for(a, words[(index + 1) % 3], 99)
+        }
+    };
+    let (one, two, three) = (core(0), core(1), core(2));
+    let survey = survey(&mut cores(&[&one, &two, &three]), TSO);
+    assert!(survey.explored.states() > 10_000, "{}", survey.explored.states());
+    assert!(survey.is_complete() && has_deadlock(&survey), "{:?}", outcomes(&survey));
+}

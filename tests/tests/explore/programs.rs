@@ -109,6 +109,42 @@ fn reduction_loses_no_outcome() {
 }
 
 #[test]
+fn posted_writes_that_arrive_at_once_lose_no_outcome() {
+    use iced_x86::code_asm::{CodeAssembler, ax, cx, dword_ptr, eax, word_ptr};
+    const SCREEN: u64 = 0xb8000;
+    // One core writes characters around a flag; the other sees the flag, and reads back what is on the screen.
+    let writer = |a: &mut CodeAssembler| {
+        a.mov(word_ptr(SCREEN), 0x141)?;
+        a.mov(dword_ptr(X), 1)?;
+        a.mov(word_ptr(SCREEN), 0x142)
+    };
+    let reader = |a: &mut CodeAssembler| {
+        a.mov(eax, dword_ptr(X))?;
+        a.mov(word_ptr(SCREEN + 2), ax)?;
+        a.mov(cx, word_ptr(SCREEN))
+    };
+    let mut guest = cores(&[&writer, &reader]);
+    for model in MemoryModel::ALL {
+        let reduced = survey(&mut guest, model);
+        let whole = Limits { reduces: false, ..Limits::default() };
+        let all = guest.survey(&Plan::default(), model, &whole);
+        assert!(reduced.is_complete() && all.is_complete(), "{model}");
+        assert_eq!(reduced.explored.finals().len(), all.explored.finals().len(), "{model}");
+        assert!(reduced.explored.states() < all.explored.states(), "{model}: it spares something");
+    }
+}
+
+#[test]
+fn a_guest_that_draws_is_explored_whole_to_its_end() {
+    let bench = Testbench::program("hello").expect("the program exists").cores(1).args("plain");
+    let mut guest = surveyor(bench.loaded_image().clone(), bench.current_settings().clone(), true).expect("whole");
+    let limits = Limits { states: 10_000, ..Limits::default() };
+    let survey = guest.survey(&Plan::default(), MemoryModel::TSO, &limits);
+    assert!(survey.is_complete(), "{:?}", survey.cuts());
+    assert_eq!(outcomes(&survey), ["hello"]);
+}
+
+#[test]
 fn the_other_strategies_find_nothing_that_there_is_not_and_the_bug_that_there_is() {
     let mut surveyor = program("dekker/broken").expect("a region");
     let all = outcomes(&survey(&mut surveyor, MemoryModel::TSO));

@@ -75,7 +75,7 @@ fn a_way_that_was_given_is_told_as_it_is() {
     let all = survey(&mut guest, MemoryModel::TSO);
     let (outcome, reached) = all.outcomes.iter().next_back().expect("there are outcomes");
     let again = guest.replay(&reached.schedule, &Limits::default()).expect("it fits");
-    let (explanation, schedule) = guest.explain(&again, outcome).expect("it is what came out");
+    let (explanation, schedule) = guest.explain(&again, outcome, None).expect("it is what came out");
     assert_eq!(schedule, reached.schedule);
     assert!(!explanation.is_minimal && !explanation.rows.is_empty());
 }

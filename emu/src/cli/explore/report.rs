@@ -1,11 +1,11 @@
 //! What exploration has found, as a table and as JSON.
 
 use super::{Explore, Told, timeline};
-use crate::cli::colour::{self, Colour, paint};
+use crate::cli::colour;
 use crate::cli::explored_guest::variant;
-use crate::cli::guest::{Target, quoted};
+use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
-use crate::cli::table::{self, Align, grouped};
+use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::survey::{Outcome, Reached, Survey};
 use fencepost::loader::Symbols;
@@ -22,9 +22,8 @@ const SHORT_SCHEDULE: usize = 1500;
 /// Everything found.
 #[derive(Serialize)]
 pub(super) struct Report {
-    program: Option<&'static str>,
-    variant: Option<&'static str>,
-    file: Option<String>,
+    #[serde(flatten)]
+    subject: Subject,
     cores: u8,
     ok: bool,
     models: Vec<ModelReport>,
@@ -78,24 +77,19 @@ impl Report {
         target: &Target,
         settings: &Settings,
         surveys: &[Survey],
-        files: &[Vec<PathBuf>],
+        files: &[Vec<Option<PathBuf>>],
         told: Vec<Option<Told>>,
         symbols: Symbols,
     ) -> Report {
         let variant = variant(target, &settings.command_line);
         let words = target.words(&settings.command_line);
         let models = surveys.iter().zip(told).enumerate().map(|(index, (survey, told))| {
-            let files = files.get(index).map_or(&[] as &[PathBuf], Vec::as_slice);
+            let files = files.get(index).map_or(&[] as &[Option<PathBuf>], Vec::as_slice);
             ModelReport::new(explore, survey, variant, &words, files, told)
         });
         let models: Vec<ModelReport> = models.collect();
         Report {
-            program: match target {
-                Target::Program(program, _) => Some(program.name),
-                Target::Elf(_) | Target::Flat(_) => None,
-            },
-            variant: variant.map(|variant| variant.name),
-            file: target.file().map(|path| path.display().to_string()),
+            subject: target.subject(variant),
             cores: settings.cores,
             ok: models.iter().all(|model| model.complete && !model.is_violated()),
             models,
@@ -125,7 +119,7 @@ impl ModelReport {
         survey: &Survey,
         variant: Option<&'static Variant>,
         words: &str,
-        files: &[PathBuf],
+        files: &[Option<PathBuf>],
         told: Option<Told>,
     ) -> ModelReport {
         let outcomes: Vec<Row> = survey
@@ -133,7 +127,7 @@ impl ModelReport {
             .iter()
             .enumerate()
             .map(|(index, (outcome, reached))| {
-                Row::new(outcome, reached, variant, survey.model, words, files.get(index))
+                Row::new(outcome, reached, variant, survey.model, words, files.get(index).and_then(Option::as_ref))
             })
             .collect();
         let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
@@ -176,27 +170,17 @@ impl ModelReport {
     fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
         let bound = if self.complete { "complete" } else { "NOT COMPLETE" };
         let mut text = format!(
-            "{}: {bound}, {} states, {} executions, {:.1} ms\n",
+            "{}: {bound}, {}, {}, {:.1} ms\n",
             self.model,
-            grouped(self.states as u64),
-            grouped(self.executions),
+            counted(self.states as u64, "state"),
+            counted(self.executions, "execution"),
             self.seconds * 1e3,
         );
         for cut in &self.cuts {
             text += &format!("  cut off: {cut}\n");
         }
-        let head = ["outcome", "states", "", "replay"].map(str::to_owned).to_vec();
-        let rows: Vec<_> = std::iter::once(head).chain(self.outcomes.iter().map(Row::cells)).collect();
-        let lines = table::lines(&rows, &[Align::Left, Align::Right, Align::Left, Align::Left]);
-        for (index, line) in lines.iter().enumerate() {
-            let colour = match index.checked_sub(1).map(|index| &self.outcomes[index]) {
-                None => Some(Colour::Faint),
-                Some(row) if row.violation => Some(Colour::Bad),
-                Some(_) => None,
-            };
-            text += &colour.map_or(line.clone(), |colour| paint(line, colour, coloured));
-            text.push('\n');
-        }
+        let head = [("outcome", Align::Left), ("states", Align::Right), ("", Align::Left), ("replay", Align::Left)];
+        text += &table::text(&head, self.outcomes.iter().map(|row| (row.cells(), row.violation)), coloured);
         for missing in &self.missing {
             let proof = if self.complete { "cannot be reached" } else { "was not reached" };
             text += &format!("`{missing}` must be reachable and {proof}\n");
@@ -204,10 +188,10 @@ impl ModelReport {
         if let Some(told) = &self.told {
             let Explanation { switches, delayed_drains, is_minimal, .. } = &told.explanation;
             let few = if *is_minimal { "as few as there can be" } else { "not the fewest" };
-            text += &format!(
-                "\nHow `{}` comes about ({switches} context switches and {delayed_drains} delayed drains, {few}):\n\n",
-                told.outcome
-            );
+            let plural = if *switches == 1 { "" } else { "es" };
+            let drains = counted(*delayed_drains as u64, "delayed drain");
+            let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
+            text += &format!("\nHow `{}` comes about ({cost}, {few}):\n\n", told.outcome);
             let lines = timeline::lines(&told.explanation, symbols, cores, coloured);
             text += &(lines.join("\n") + "\n");
             if let Some(replay) = &told.replay {
@@ -242,7 +226,7 @@ impl Row {
         let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {
-            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted(&file.display().to_string()))),
+            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted_path(file))),
             None => replay(words, &reached.schedule),
         };
         Row {

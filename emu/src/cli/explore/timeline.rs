@@ -1,45 +1,93 @@
 //! A way to an outcome as a picture in text: one column per core, time downwards.
 
 use crate::cli::colour::{Colour, paint};
+use crate::cli::table::counted;
 use fencepost::core::CoreId;
-use fencepost::explorer::explain::{Effect, Explanation, Row, Stored};
+use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
 use fencepost::loader::Symbols;
 use std::collections::HashMap;
 
 /// The width of a core's column, in characters.
 const COLUMN: usize = 44;
 
+/// The most rows of a round that is looked for.
+const LONGEST_ROUND: usize = 32;
+/// Fewer equal rounds than this are told one by one.
+const FEWEST_ROUNDS: usize = 4;
+
 /// The lines that tell `explanation`.
 pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, coloured: bool) -> Vec<String> {
     let timeline = Timeline { symbols, shared: shared(explanation), cores };
-    let mut buffers: Vec<Vec<Stored>> = vec![Vec::new(); usize::from(cores)];
     let head: String = (0..cores).map(|core| format!("{:COLUMN$}", CoreId(core).to_string())).collect();
     let mut lines = vec![paint(format!("      {head}").trim_end(), Colour::Faint, coloured)];
-    for (index, row) in explanation.rows.iter().enumerate() {
-        let before = buffers.clone();
-        if let Some(core) = row.core {
-            buffers[core.index()].clone_from(&row.buffer);
-        }
-        let is_decisive = explanation.decisive == Some(index);
-        if !is_decisive && !timeline.is_telling(row) {
-            continue;
-        }
-        for (number, cell) in timeline.cells(row, &before).into_iter().enumerate() {
-            let margin = if number == 0 { format!("{:>4}  ", index + 1) } else { "      ".into() };
-            let line = format!("{margin}{}", timeline.in_column(row.core, &cell));
-            let colour = is_decisive.then_some(Colour::Bad);
-            lines.push(colour.map_or(line.clone(), |colour| paint(&line, colour, coloured)));
-        }
-        if is_decisive {
-            lines.push(paint("      ^ from here on it cannot be avoided", Colour::Bad, coloured));
-            if let Some(instead) = &explanation.instead {
-                let who = instead.core.map_or("a device".to_owned(), |core| core.to_string());
-                let cells = timeline.cells(instead, &before).join("; ");
-                lines.push(format!("        it could, had instead: {who}: {cells}"));
+    let told = timeline.told(explanation, coloured);
+    if told.is_empty() {
+        lines = vec!["      Nothing that one core does and another could see leads there.".into()];
+    }
+    for piece in folded(&told) {
+        match piece {
+            Piece::Told(Told { number, lines: cells }) => {
+                for (index, cell) in cells.iter().enumerate() {
+                    let margin = if index == 0 { format!("{:>4}  ", number + 1) } else { "      ".into() };
+                    lines.push(format!("{margin}{cell}"));
+                }
+            }
+            Piece::Again { rounds, last } => {
+                let text =
+                    format!("      ... {} of the same, up to row {}", counted(rounds as u64, "more round"), last + 1);
+                lines.push(paint(&text, Colour::Faint, coloured));
             }
         }
     }
+    if !explanation.stuck.is_empty() {
+        lines.extend(["".into(), "      For ever from then on:".into()]);
+        lines.extend(explanation.stuck.iter().map(|stuck| format!("      {}", timeline.place_of(stuck))));
+    }
     lines
+}
+/// A row as it is told.
+#[derive(PartialEq, Eq, Debug)]
+struct Told {
+    /// The number of the row.
+    number: usize,
+    /// Its lines, without margins.
+    lines: Vec<String>,
+}
+
+/// A part of what is told.
+#[derive(PartialEq, Eq, Debug)]
+enum Piece<'a> {
+    /// A row.
+    Told(&'a Told),
+    /// The last rows come again so often, to this row.
+    Again { rounds: usize, last: usize },
+}
+
+/// `told`, of equal rounds of rows only the first.
+fn folded(told: &[Told]) -> Vec<Piece<'_>> {
+    let rounds = |at: usize, length: usize| {
+        let is_next = |(one, other): (&Told, &Told)| one.lines == other.lines;
+        let alike = told[at..].iter().zip(&told[at + length..]).take_while(|pair| is_next(*pair)).count();
+        1 + alike / length
+    };
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < told.len() {
+        let longest = LONGEST_ROUND.min(told.len() - at);
+        let spared = |length: &usize| (rounds(at, *length) - 1) * length;
+        // Of rounds that spare as much, the shortest.
+        let length = (1..=longest).rev().max_by_key(spared).unwrap_or(1);
+        let count = rounds(at, length);
+        if count < FEWEST_ROUNDS {
+            pieces.push(Piece::Told(&told[at]));
+            at += 1;
+            continue;
+        }
+        pieces.extend(told[at..at + length].iter().map(Piece::Told));
+        at += length * count;
+        pieces.push(Piece::Again { rounds: count - 1, last: told[at - 1].number });
+    }
+    pieces
 }
 
 struct Timeline<'a> {
@@ -70,6 +118,49 @@ fn address_of(effect: &Effect) -> Option<u64> {
 }
 
 impl Timeline<'_> {
+    /// The rows that say something, and the one that decides.
+    fn told(&self, explanation: &Explanation, coloured: bool) -> Vec<Told> {
+        let mut buffers: Vec<Vec<Stored>> = vec![Vec::new(); usize::from(self.cores)];
+        let mut told = Vec::new();
+        for (number, row) in explanation.rows.iter().enumerate() {
+            let before = buffers.clone();
+            if let Some(core) = row.core {
+                buffers[core.index()].clone_from(&row.buffer);
+            }
+            let is_decisive = explanation.decisive == Some(number);
+            if !is_decisive && !self.is_telling(row) {
+                continue;
+            }
+            let cells = self.cells(row, &before).into_iter().map(|cell| self.in_column(row.core, &cell));
+            let mut lines: Vec<String> = cells.collect();
+            if is_decisive {
+                lines = lines.iter().map(|line| paint(line, Colour::Bad, coloured)).collect();
+                lines.push(paint("^ from here on it cannot be avoided", Colour::Bad, coloured));
+                if let Some(instead) = &explanation.instead {
+                    let who = instead.core.map_or("a device".to_owned(), |core| core.to_string());
+                    let cells = self.cells(instead, &before).join("; ");
+                    lines.push(format!("  it could, had instead: {who}: {cells}"));
+                }
+            }
+            told.push(Told { number, lines });
+        }
+        told
+    }
+
+    /// Where a core is that never comes to its end.
+    fn place_of(&self, stuck: &Stuck) -> String {
+        format!("{} at {}", stuck.core, self.place(stuck.pc, stuck.instruction.as_deref()))
+    }
+
+    /// A source line, or an address, and the instruction there.
+    fn place(&self, pc: u64, instruction: Option<&str>) -> String {
+        let place = self.symbols.place(pc).map(|(file, line)| {
+            let short = file.rsplit('/').next().unwrap_or(&file).to_owned();
+            format!("{short}:{line}")
+        });
+        format!("{}  {}", place.unwrap_or_else(|| format!("{pc:#x}")), instruction.unwrap_or_default())
+    }
+
     /// Whether a row says something about how the cores meet.
     fn is_telling(&self, row: &Row) -> bool {
         row.effects.iter().any(|effect| match address_of(effect) {
@@ -82,12 +173,7 @@ impl Timeline<'_> {
     fn cells(&self, row: &Row, before: &[Vec<Stored>]) -> Vec<String> {
         let mut cells = Vec::new();
         if let Some(pc) = row.pc {
-            let place = self.symbols.place(pc).map(|(file, line)| {
-                let short = file.rsplit('/').next().unwrap_or(&file).to_owned();
-                format!("{short}:{line}")
-            });
-            let instruction = row.instruction.clone().unwrap_or_default();
-            cells.push(format!("{}  {instruction}", place.unwrap_or_else(|| format!("{pc:#x}"))));
+            cells.push(self.place(pc, row.instruction.as_deref()));
         }
         for effect in &row.effects {
             cells.push(self.effect(effect, row, before));
@@ -100,11 +186,11 @@ impl Timeline<'_> {
         match effect {
             Effect::Load { address, value, forwarded, .. } => {
                 let whence = if *forwarded { ", its own, from the buffer" } else { "" };
-                let mut text = format!("{indent}{} is {value}{whence}", self.name(*address));
+                let mut text = format!("{indent}{} is {}{whence}", self.name(*address), shown(*value));
                 for (core, buffer) in before.iter().enumerate() {
                     let is_other = row.core.is_some_and(|reader| reader.index() != core);
                     let pending = buffer.iter().filter(|it| is_other && it.address == *address);
-                    let pending: Vec<String> = pending.map(|it| it.value.to_string()).collect();
+                    let pending: Vec<String> = pending.map(|it| shown(it.value)).collect();
                     if !pending.is_empty() {
                         text += &format!(" (core {core} still keeps {})", pending.join(", then "));
                     }
@@ -112,13 +198,13 @@ impl Timeline<'_> {
                 text
             }
             Effect::Store { stored, buffered } => {
-                let what = format!("{indent}{} = {}", self.name(stored.address), stored.value);
+                let what = format!("{indent}{} = {}", self.name(stored.address), shown(stored.value));
                 if *buffered { format!("{what}, buffered {}", self.buffer(&row.buffer)) } else { what }
             }
             Effect::Drain { stored } => {
                 let rest =
                     if row.buffer.is_empty() { String::new() } else { format!(", left {}", self.buffer(&row.buffer)) };
-                format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), stored.value)
+                format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), shown(stored.value))
             }
             Effect::Fence => format!("{indent}fence"),
             Effect::Device => format!("{indent}reaches a device"),
@@ -130,7 +216,7 @@ impl Timeline<'_> {
 
     fn buffer(&self, buffer: &[Stored]) -> String {
         let entries: Vec<String> =
-            buffer.iter().map(|stored| format!("{}={}", self.name(stored.address), stored.value)).collect();
+            buffer.iter().map(|stored| format!("{}={}", self.name(stored.address), shown(stored.value))).collect();
         format!("[{}]", entries.join(" "))
     }
 
@@ -152,5 +238,29 @@ pub(super) fn name(symbols: &Symbols, address: u64) -> String {
             if offset == 0 { short } else { format!("{short}+{offset:#x}") }
         }
         None => format!("{address:#x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(texts: &[&str]) -> Vec<Told> {
+        texts.iter().enumerate().map(|(number, text)| Told { number, lines: vec![(*text).into()] }).collect()
+    }
+
+    #[test]
+    fn equal_rounds_are_told_once() {
+        let told = told(&["a", "b", "c", "b", "c", "b", "c", "b", "c", "b", "d"]);
+        let pieces = folded(&told);
+        let again = Piece::Again { rounds: 3, last: 8 };
+        let expected = [0, 1, 2].map(|at| Piece::Told(&told[at])).into_iter().chain([again]);
+        assert!(pieces.into_iter().eq(expected.chain([9, 10].map(|at| Piece::Told(&told[at])))));
+    }
+
+    #[test]
+    fn few_equal_rounds_are_told_one_by_one() {
+        let told = told(&["a", "a", "a", "b", "a", "b", "a", "b"]);
+        assert!(folded(&told).into_iter().eq(told.iter().map(Piece::Told)));
     }
 }

@@ -72,7 +72,7 @@ fn surveyor(name: &str, bytes: Vec<u8>, threads: usize) -> Result<Surveyor, Fail
     let (depth, wc_depth) = (DEEPEST as usize, DEEPEST as usize);
     let settings = Settings { cores: threads as u8, depth, wc_depth, ..Settings::default() };
     let machine = Machine::new(&image, settings.clone())?;
-    match Region::find(machine, LONGEST_BEFORE) {
+    match Region::find(machine, LONGEST_BEFORE, None) {
         Ok(region) => Ok(Surveyor::new(image, settings, region)?),
         Err(error) => refuse(format!("{name}: {error}")),
     }

@@ -60,6 +60,10 @@ impl Expected {
             (list(found.difference(&verdict.states).collect()), list(verdict.states.difference(&found).collect()));
         let observation = format!("{:?}", under.outcome.observation());
         let mut parts = Vec::new();
+        if !under.outcome.complete {
+            // What is missing may only not have been found yet.
+            return (!more.is_empty()).then(|| format!("{title}: not expected: {more}"));
+        }
         if !more.is_empty() {
             parts.push(format!("not expected: {more}"));
         }
@@ -69,9 +73,6 @@ impl Expected {
         if observation != verdict.observation {
             parts.push(format!("{observation} instead of {}", verdict.observation));
         }
-        if !under.outcome.complete {
-            parts.push("not complete".into());
-        }
         (!parts.is_empty()).then(|| format!("{title}: {}", parts.join("; ")))
     }
 
@@ -79,6 +80,7 @@ impl Expected {
     pub(super) fn unmet<'a>(&self, paths: impl Iterator<Item = &'a str>) -> Vec<String> {
         let paths: HashSet<&str> = paths.collect();
         let unmet = self.0.keys().filter(|path| !paths.contains(path.as_str()));
-        unmet.map(|path| format!("{path}: expected, but there is no such test")).collect()
+        let folder = "paths are relative to the folder that is given";
+        unmet.map(|path| format!("{path}: expected, but no such test is given ({folder})")).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! How litmus tests are reported: as herd does, as JSON, and what is wrong with a file.
 
-use super::files::LitmusFile;
 use super::{Explored, Under};
 use crate::cli::colour;
+use crate::cli::table::counted;
 use ariadne::{Config, IndexType, Label, Report, ReportKind, Source};
 use fencepost::litmus::Observation;
 use fencepost::litmus::parse::Malformed;
@@ -58,9 +58,9 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
     text += &format!("Observation {} {:?} {} {negative}\n", test.name, outcome.observation(), outcome.positive);
     let bound = if outcome.complete { "complete" } else { "NOT COMPLETE" };
     text += &format!(
-        "Explored {bound}, {} states, {} executions, {:.1} ms\n",
-        outcome.explored,
-        outcome.executions,
+        "Explored {bound}, {}, {}, {:.1} ms\n",
+        counted(outcome.explored as u64, "state"),
+        counted(outcome.executions, "execution"),
         under.time.as_secs_f64() * 1e3
     );
     for cut in &outcome.cuts {
@@ -73,8 +73,7 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
 }
 
 /// What is wrong with a file, with the lines it is about.
-pub(super) fn excerpt(file: &LitmusFile, wrong: &Malformed) -> String {
-    let name = file.name.as_str();
+pub(super) fn excerpt(name: &str, text: &str, wrong: &Malformed) -> String {
     let coloured = colour::is_wanted(&std::io::stderr());
     let config = Config::default().with_index_type(IndexType::Byte).with_color(coloured);
     let span = (name, wrong.span.clone());
@@ -85,8 +84,8 @@ pub(super) fn excerpt(file: &LitmusFile, wrong: &Malformed) -> String {
     if let Some(help) = &wrong.help {
         report = report.with_help(help);
     }
-    let mut text = Vec::new();
-    let written = report.finish().write((name, Source::from(file.text.as_str())), &mut text);
+    let mut shown = Vec::new();
+    let written = report.finish().write((name, Source::from(text)), &mut shown);
     written.expect("writing to memory does not fail");
-    String::from_utf8_lossy(&text).trim_end().to_owned()
+    String::from_utf8_lossy(&shown).trim_end().to_owned()
 }

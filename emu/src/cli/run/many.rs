@@ -1,14 +1,14 @@
 //! Many runs: a table of what came out.
 
-use crate::cli::colour::{self, Colour, paint};
+use crate::cli::colour;
 use crate::cli::failure::{Failure, refuse};
-use crate::cli::guest::Target;
+use crate::cli::guest::{Subject, Target};
 use crate::cli::progress;
 use crate::cli::run::{Run, fault};
 use crate::cli::seeds::{self, Ending, Seen, Tally};
 use crate::cli::stanza::Judgement;
 use crate::cli::stdout;
-use crate::cli::table::{self, Align, grouped};
+use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::loader::{Image, Symbols};
 use fencepost::machine::{Machine, Settings};
 use fencepost::memory_model::MemoryModel;
@@ -18,9 +18,8 @@ use serde::Serialize;
 /// What many runs came to.
 #[derive(Serialize)]
 struct Report {
-    program: Option<&'static str>,
-    variant: Option<&'static str>,
-    file: Option<String>,
+    #[serde(flatten)]
+    subject: Subject,
     image: String,
     runs: u64,
     first_seed: u64,
@@ -79,12 +78,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>, 
     bar.finish_and_clear();
     let ok = !reports.iter().flat_map(|report| &report.outcomes).any(|row| row.is_wrong);
     let report = Report {
-        program: match target {
-            Target::Program(program, _) => Some(program.name),
-            Target::Elf(_) | Target::Flat(_) => None,
-        },
-        variant: variant.map(|variant| variant.name),
-        file: target.file().map(|path| path.display().to_string()),
+        subject: target.subject(variant),
         image: format!("{:016x}", image.hash()),
         runs,
         first_seed: seeds.start,
@@ -144,8 +138,7 @@ impl Report {
     fn text(&self) -> String {
         let coloured = colour::is_wanted(&std::io::stdout());
         let tables = self.models.iter().map(|report| {
-            let plural = if self.runs == 1 { "" } else { "s" };
-            let title = format!("{}: {} run{plural} from seed {}", report.model, grouped(self.runs), self.first_seed);
+            let title = format!("{}: {} from seed {}", report.model, counted(self.runs, "run"), self.first_seed);
             title + "\n" + &report.text(coloured)
         });
         tables.collect::<Vec<_>>().join("\n")
@@ -154,22 +147,11 @@ impl Report {
 
 impl ModelReport {
     fn text(&self, coloured: bool) -> String {
-        let head = ["outcome", "count", "share", "seed", "", "replay"].map(str::to_owned).to_vec();
-        let rows: Vec<_> = std::iter::once(head).chain(self.outcomes.iter().map(Row::cells)).collect();
         use Align::{Left, Right};
-        let lines = table::lines(&rows, &[Left, Right, Right, Right, Left, Left]);
-        let mut text = String::new();
-        for (index, line) in lines.iter().enumerate() {
-            let row = index.checked_sub(1).and_then(|index| self.outcomes.get(index));
-            let colour = match row {
-                None => Some(Colour::Faint),
-                Some(row) if row.is_wrong || row.hazard == Some(true) => Some(Colour::Bad),
-                Some(_) => None,
-            };
-            text += &colour.map_or(line.clone(), |colour| paint(line, colour, coloured));
-            text.push('\n');
-        }
-        text
+        let head =
+            [("outcome", Left), ("count", Right), ("share", Right), ("seed", Right), ("", Left), ("replay", Left)];
+        let rows = self.outcomes.iter().map(|row| (row.cells(), row.is_wrong || row.hazard == Some(true)));
+        table::text(&head, rows, coloured)
     }
 }
 

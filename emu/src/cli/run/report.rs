@@ -2,11 +2,11 @@
 
 use crate::cli::colour::{self, Colour, paint};
 use crate::cli::failure::note;
-use crate::cli::guest::Target;
+use crate::cli::guest::{Subject, Target};
 use crate::cli::run::fault::FaultReport;
 use crate::cli::run::point::Point;
 use crate::cli::stanza::{Judgement, judge};
-use crate::cli::table::grouped;
+use crate::cli::table::counted;
 use fencepost::loader::Image;
 use fencepost::machine::{Settings, Stop};
 use fencepost::runner::Ended;
@@ -34,9 +34,8 @@ pub(super) enum How {
 /// Everything there is to say about one run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(super) struct Report {
-    program: Option<&'static str>,
-    variant: Option<&'static str>,
-    file: Option<String>,
+    #[serde(flatten)]
+    subject: Subject,
     /// Hash of the image, in hexadecimal.
     image: String,
     cores: u8,
@@ -101,12 +100,7 @@ impl Report {
             .filter(|_| run.outcome().is_some())
             .and_then(|variant| judge(variant, settings.model, run.outcome()));
         Report {
-            program: match target {
-                Target::Program(program, _) => Some(program.name),
-                Target::Elf(_) | Target::Flat(_) => None,
-            },
-            variant: variant.map(|variant| variant.name),
-            file: target.file().map(|path| path.display().to_string()),
+            subject: target.subject(variant),
             image: format!("{:016x}", image.hash()),
             cores: settings.cores,
             model: settings.model.name(),
@@ -171,12 +165,8 @@ impl Report {
             note(&format!("outcome  {outcome}{remark}"));
         }
         let seed = self.seed.map_or("replayed".to_owned(), |seed| format!("seed {seed}"));
-        let (steps, cores) = (grouped(self.steps), self.cores);
-        let plural = if cores == 1 { "" } else { "s" };
-        note(&format!(
-            "run      {steps} steps, {cores} core{plural}, {}, {seed}, trace {}",
-            self.model, self.trace_hash
-        ));
+        let (steps, cores) = (counted(self.steps, "step"), counted(u64::from(self.cores), "core"));
+        note(&format!("run      {steps}, {cores}, {}, {seed}, trace {}", self.model, self.trace_hash));
         if let Some(replay) = &self.replay {
             note(&format!("replay   {}", paint(replay, Colour::Faint, coloured)));
         }
@@ -190,7 +180,7 @@ impl Report {
             (How::AllHalted | How::Faulted, _) => "every core has halted, and nothing can wake them".to_owned(),
             (How::Reached, _) => "stopped at the point of --until".to_owned(),
             (How::StepLimit, _) => {
-                format!("given up after {} steps; raise --max-steps to go on", grouped(self.steps))
+                format!("given up after {}; raise --max-steps to go on", counted(self.steps, "step"))
             }
             (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
         };

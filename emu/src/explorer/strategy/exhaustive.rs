@@ -37,10 +37,11 @@ pub(super) const RULES: Rules = Rules {
 
 /// Explores everything from `first` on.
 pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Limits) -> Found {
+    let began = Instant::now();
     let mut sharing = Sharing::default();
     loop {
         let mut search = Search::new(world, &mut sharing, limits);
-        search.run(first);
+        search.run(first, began);
         let is_settled = !search.has_news;
         let mut found = search.found;
         if is_settled {
@@ -79,8 +80,8 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn run(&mut self, first: &State) {
-        let began = Instant::now();
+    /// Explores from `first` on, `began` being when the first of several such searches did.
+    fn run(&mut self, first: &State, began: Instant) {
         let mut expanded = Expanded::default();
         let mut first = first.clone();
         let mut expansion = self.expansion();

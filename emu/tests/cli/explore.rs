@@ -1,0 +1,82 @@
+//! `fencepost explore` and `fencepost fences`: bounds, and what is told.
+
+use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
+use super::fencepost::Folder;
+
+#[test]
+fn a_guest_that_does_not_come_to_its_mark_in_time_is_no_answer() {
+    let folder = Folder::new().with("flood.elf", &Elf::default().file(FLOOD));
+    for verb in ["explore", "fences"] {
+        let said = folder.run(&format!("{verb} flood.elf --time 1")).exits_with(3);
+        assert_eq!(said.stdout, "", "{said:?}");
+        for words in ["no answer: `flood.elf`", "after 1 s", "raise --time", "--whole"] {
+            assert!(said.stderr.contains(words), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_ends_before_its_mark_is_refused() {
+    let folder = Folder::new().with("halt.elf", &Elf::default().file(HALT));
+    let said = folder.run("explore halt.elf --time 60").exits_with(2);
+    assert!(said.stderr.contains("`halt.elf` has no region to explore"), "{said:?}");
+}
+
+#[test]
+fn fences_with_a_bound_reached_exit_with_3_and_claim_nothing() {
+    let folder = Folder::new();
+    let said = folder.run("fences dekker/mfence --max-states 1 --time 60").exits_with(3);
+    assert!(said.stdout.starts_with("tso: no answer") && !said.stdout.contains("right as it is"), "{said:?}");
+    assert!(said.stdout.contains("there are more states than allowed"), "{said:?}");
+    folder.run("fences dekker --time 60").exits_with(1);
+}
+
+#[test]
+fn help_says_the_defaults_of_each_verb() {
+    let folder = Folder::new();
+    for (verb, depth, has_runs) in
+        [("run", "[default: 8]", true), ("explore", "[default: 128]", false), ("fences", "[default: 128]", false)]
+    {
+        let help = folder.run(&format!("{verb} --help")).exits_with(0).stdout;
+        let after = |flag: &str| help.split(flag).nth(1).map_or("", |rest| rest.split("--").next().unwrap_or(rest));
+        assert!(after("--depth <N>").contains(depth) && after("--wc-depth <N>").contains(depth), "{verb}: {help}");
+        assert_eq!(help.contains("With --runs it may be a list"), has_runs, "{verb}: {help}");
+    }
+}
+
+#[test]
+fn cores_that_only_go_round_are_told_by_where_they_are() {
+    let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+    let said = folder.run("explore loop.elf --whole").exits_with(1);
+    for words in [
+        "tso: complete, 1 state, 1 execution, ",
+        "(0 context switches and 0 delayed drains, as few as there can be)",
+        "Nothing that one core does and another could see leads there.",
+        "For ever from then on:\n      core 0 at 0x100000  jmp",
+        "\n      core 1 at 0x100000  jmp",
+    ] {
+        assert!(said.stdout.contains(words), "no `{words}` in {}", said.stdout);
+    }
+    let told = &folder.run("explore loop.elf --whole --json").exits_with(1).json()["models"][0]["told"];
+    assert_eq!((&told["stuck"][1]["core"], &told["stuck"][1]["pc"]), (&1.into(), &0x10_0000.into()));
+}
+
+#[test]
+fn rounds_of_a_core_that_waits_are_told_once() {
+    let folder = Folder::new().with("wait.elf", &Elf::default().file(WAIT));
+    let said = folder.run("explore wait.elf --whole").exits_with(1);
+    assert!(said.stdout.contains("(deadlock: core 0 at 0x100000, core 1 at 0x100000)"), "{said:?}");
+    assert!(said.stdout.contains("more rounds of the same, up to row"), "{said:?}");
+    assert!(said.stdout.lines().count() < 25, "{said:?}");
+}
+
+#[test]
+fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
+    let folder = Folder::new().with("never.elf", &Elf::default().file(REGION_THEN_LOOP));
+    let said = folder.run("explore never.elf --save saved").exits_with(3);
+    assert!(said.stdout.contains("(does not end after the region)"), "{said:?}");
+    let replay = "run never.elf --schedule saved/never-tso-1.schedule";
+    assert!(said.stdout.contains(replay), "{said:?}");
+    let replayed = folder.run(replay).exits_with(0);
+    assert!(replayed.stderr.contains("the schedule has ended; the guest has not"), "{replayed:?}");
+}

@@ -167,6 +167,17 @@ fn what_is_expected_is_found_by_its_path_in_the_folder() {
     }
 }
 
+#[test]
+fn a_test_that_may_wait_for_ever_says_so() {
+    let text = "X86_64 waits\n{}\nP0 | P1 ;\nL:|movl $1,(x);\nmovl (x),%eax|movl $2,(x);\ncmpl $1,%eax|;\njne L|;\n\
+                exists (0:rax=1)\n";
+    let folder = Folder::new().with("waits.litmus", text.as_bytes());
+    let said = folder.run("litmus waits.litmus").exits_with(0);
+    assert!(said.stdout.contains("Hang: in some orders of steps a thread waits for ever"), "{said:?}");
+    let said = folder.run("litmus waits.litmus --json").exits_with(0);
+    assert!(said.stdout.contains("\"hangs\":true"), "{said:?}");
+}
+
 /// Fails unless `text` is refused as `a.litmus` with this problem at `LINE:COLUMN`.
 fn is_refused(text: &[u8], problem: &str, place: &str) {
     let folder = Folder::new().with("a.litmus", text);

@@ -20,6 +20,7 @@ struct Row<'a> {
     complete: bool,
     executions: u64,
     explored: usize,
+    hangs: bool,
     seconds: f64,
 }
 
@@ -34,6 +35,7 @@ pub(super) fn json(explored: &Explored, under: &Under) -> String {
         complete: under.outcome.complete,
         executions: under.outcome.executions,
         explored: under.outcome.explored,
+        hangs: under.outcome.hangs,
         seconds: under.time.as_secs_f64(),
     };
     serde_json::to_string(&row).expect("a report is plain data with text keys") + "\n"
@@ -65,6 +67,9 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
     );
     for cut in &outcome.cuts {
         text += &format!("Cut off: {cut}\n");
+    }
+    if outcome.hangs && !outcome.states.is_empty() {
+        text += "Hang: in some orders of steps a thread waits for ever\n";
     }
     for fault in &outcome.faults {
         text += &format!("Fault: {fault}\n");

@@ -36,8 +36,9 @@ Examples:
                                              and so on for fencepost run
 
 Exit codes: 0 all is as the tests (and --expect) say, 1 a ~exists or forall does
-not hold or a set of states is not the one expected, 2 bad use or a file that is
-no litmus test, 3 a bound was reached, so that states may be missing.
+not hold, a thread faults, no order of steps comes to an end, or a set of states
+is not the one expected, 2 bad use or a file that is no litmus test, 3 a bound
+was reached, so that states may be missing.
 That an `exists` has no witness is an answer, not a failure.")]
 pub(super) struct Litmus {
     /// Litmus files, or folders with *.litmus files in them
@@ -144,7 +145,9 @@ impl Litmus {
             for under in &explored.under {
                 let text = if self.json { report::json(explored, under) } else { report::text(explored, under) };
                 out.write(text.as_bytes())?;
-                incomplete += usize::from(!under.outcome.complete);
+                let is_faulty = !under.outcome.faults.is_empty();
+                incomplete += usize::from(!under.outcome.complete && !is_faulty);
+                violated += usize::from(is_faulty);
                 let is_claim = explored.test.quantifier != Quantifier::Exists;
                 violated += usize::from(is_claim && !under.outcome.is_validated(explored.test.quantifier));
                 differences.extend(expected.and_then(|expected| expected.difference(explored, under)));

@@ -42,10 +42,13 @@ const CONDITIONS: [(&str, &str); 14] = [
     ("po", "np"),
 ];
 
-/// A mnemonic and the operand size its suffix asks for, in bytes.
+/// A mnemonic and the operand sizes its suffixes ask for, in bytes.
 pub(super) struct Named {
     encodings: &'static [Code],
+    /// Of the source, where the operands differ in size.
     size: Option<usize>,
+    /// Of the register that is written, where the operands differ in size.
+    register: Option<usize>,
 }
 
 /// The mnemonic that `parsed` has; `None` if there is none.
@@ -56,20 +59,42 @@ pub(super) fn named(parsed: &Parsed) -> Option<Named> {
     let is_vector = parsed.operands.iter().any(is_vector);
     let find =
         |name: &str| ENCODINGS.get(name).map(Vec::as_slice).or_else(|| ENCODINGS.get(&usual(name)?).map(Vec::as_slice));
-    let suffix = match name.chars().last()? {
+    if let Some((usual, size, register)) = extension(name) {
+        let encodings = find(usual)?;
+        return Some(Named { encodings, size: Some(size), register: Some(register) });
+    }
+    let suffix = suffix(name.chars().last()?);
+    // `movq` is a vector move and also a `mov` of 8 bytes: the operands tell.
+    if let Some(size) = suffix.filter(|_| !is_vector)
+        && let Some(encodings) = find(&name[..name.len() - 1])
+    {
+        return Some(Named { encodings, size: Some(size), register: None });
+    }
+    find(name).map(|encodings| Named { encodings, size: None, register: None })
+}
+
+/// How many bytes the last letter of an AT&T mnemonic asks for.
+fn suffix(letter: char) -> Option<usize> {
+    match letter {
         'b' => Some(1),
         'w' => Some(2),
         'l' => Some(4),
         'q' => Some(8),
         _ => None,
-    };
-    // `movq` is a vector move and also a `mov` of 8 bytes: the operands tell.
-    if let Some(size) = suffix.filter(|_| !is_vector)
-        && let Some(encodings) = find(&name[..name.len() - 1])
-    {
-        return Some(Named { encodings, size: Some(size) });
     }
-    find(name).map(|encodings| Named { encodings, size: None })
+}
+
+/// `movzbl` and its like: the manual's name, the source's size and the destination's.
+fn extension(name: &str) -> Option<(&'static str, usize, usize)> {
+    let (sign, letters) = name.strip_prefix("mov").and_then(|rest| rest.split_at_checked(1))?;
+    let mut sizes = letters.chars().map(suffix);
+    let (Some(Some(from)), Some(Some(to)), None) = (sizes.next(), sizes.next(), sizes.next()) else { return None };
+    match (sign, from, to) {
+        ("z", 1 | 2, to) if from < to => Some(("movzx", from, to)),
+        ("s", 1 | 2, to) if from < to => Some(("movsx", from, to)),
+        ("s", 4, 8) => Some(("movsxd", from, to)),
+        _ => None,
+    }
 }
 
 /// The manual's first name of a conditional instruction that has several.
@@ -103,12 +128,22 @@ pub(super) fn encode(
             let size_of_memory = instruction.memory_size().size();
             let wrong_size = has_memory && size_of_memory != 0 && size.is_some_and(|size| size != size_of_memory);
             let wrong_operand = named.size.is_some_and(|size| register_size.is_some_and(|register| register != size));
-            if wrong_size && !takes_any_size(code) || wrong_operand && !mixes_sizes(code) {
+            let is_named = named.register.is_some();
+            let wrong_register = is_named && register_size != named.register;
+            let wrong_source = is_named
+                && parsed.operands.get(1).is_some_and(
+                    |source| matches!(source, Operand::Register(register) if Some(register.size()) != named.size),
+                );
+            if wrong_size && (is_named || !takes_any_size(code)) || wrong_operand && !mixes_sizes(code) {
+                continue;
+            }
+            if wrong_register || wrong_source {
                 continue;
             }
             let Some(length) = encoded_length(&instruction) else { continue };
+            let is_free = size.is_none() || mixes_sizes(code) && named.size.is_none() && is_extension(code);
             is_ambiguous |=
-                size.is_none() && best.as_ref().is_some_and(|(_, other)| other.memory_size().size() != size_of_memory);
+                is_free && best.as_ref().is_some_and(|(_, other)| other.memory_size().size() != size_of_memory);
             if best.as_ref().is_none_or(|(shortest, _)| length < *shortest) {
                 best = Some((length, instruction));
             }
@@ -118,7 +153,13 @@ pub(super) fn encode(
         return Err("no encoding of this instruction takes these operands".into());
     };
     if is_ambiguous && has_memory {
-        return Err(format!("nothing says how wide this access is; write `{}l` or `{0}q`", parsed.mnemonic));
+        let way_out = match instruction.mnemonic() {
+            Mnemonic::Movzx => "`movzbl` or `movzwl`".to_owned(),
+            Mnemonic::Movsx => "`movsbl` or `movswl`".to_owned(),
+            Mnemonic::Push | Mnemonic::Pop => format!("`{}q`", parsed.mnemonic),
+            _ => format!("`{}l` or `{0}q`", parsed.mnemonic),
+        };
+        return Err(format!("nothing says how wide this access is; write {way_out}"));
     }
     if parsed.has_lock {
         let takes_lock = instruction.code().op_code().can_use_lock_prefix()
@@ -153,6 +194,11 @@ fn mixes_sizes(code: Code) -> bool {
             | Mnemonic::Sar
             | Mnemonic::Sal
     )
+}
+
+/// Whether it reads fewer bytes than it writes.
+fn is_extension(code: Code) -> bool {
+    matches!(code.mnemonic(), Mnemonic::Movzx | Mnemonic::Movsx)
 }
 
 /// The ways in which `code` might take the operands of `parsed`; the encoder knows whether it does.

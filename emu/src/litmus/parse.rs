@@ -14,7 +14,7 @@
 //! something, and the one variant there is (`telechat`) only allows `ret`, which is always allowed here.
 
 use super::test::{Condition, Dialect, Init, Line, Place, Quantifier, Span, Test, Type, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Longer files, in bytes, are not litmus tests: the longest published one has 2 KiB.
 pub const LONGEST_FILE: usize = 1 << 16;
@@ -57,7 +57,8 @@ pub fn parse(source: &str) -> Result<Test, Malformed> {
     if source.len() > LONGEST_FILE {
         return Err(Malformed::new(0..0, format!("the file is longer than {LONGEST_FILE} bytes: no litmus test")));
     }
-    let first = source.len() - source.trim_start().len();
+    // Some editors put a byte order mark in front of UTF-8.
+    let first = source.len() - source.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').len();
     let first_end = source[first..].find('\n').map_or(source.len(), |at| first + at);
     let (dialect, name) = first_line(&source[first..first_end], first)?;
     let blank = without_comments(source, first_end)?;
@@ -194,10 +195,15 @@ impl<'a> Parser<'a> {
             return self.fail(start..start + 1, "this brace is not closed");
         };
         self.at = end + 1;
-        let mut items = Vec::new();
+        let mut items: Vec<Init> = Vec::new();
         let mut values = 0;
+        let mut given = HashSet::new();
         let mut add = |span: Span| {
             let Some(item) = self.init_item(span)? else { return Ok(()) };
+            let says_value = self.text[item.span.clone()].contains('=');
+            if says_value && !given.insert(item.place.clone()) {
+                return self.fail(item.span, format!("`{}` has been given a value before", item.place));
+            }
             values += item.values.len();
             if values > MOST_PLACES {
                 return self.fail(item.span, format!("there are more than {MOST_PLACES} initial values"));
@@ -262,6 +268,10 @@ impl<'a> Parser<'a> {
         if matches!(place, Place::Register(..)) && values.len() > 1 {
             return self.fail(span, "a register is no array");
         }
+        if let Some((kind, value)) = kind.and_then(|kind| Some((kind, values.iter().find(|it| !kind.takes(it))?))) {
+            let bits = 8 * kind.size;
+            return self.fail(span, format!("{value} is more than a variable of {bits} bits can hold"));
+        }
         Ok(Some(Init { place, kind, values, span }))
     }
 
@@ -294,6 +304,10 @@ impl<'a> Parser<'a> {
         let name = text.trim_start_matches('&');
         if is_name(name) {
             return Ok(Value::Address(name.to_owned()));
+        }
+        let digits = text.trim_start_matches('-');
+        if !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit()) {
+            return self.fail(span.clone(), format!("{text} does not fit 64 bits"));
         }
         self.fail(span.clone(), format!("`{text}` is neither a number nor a variable"))
     }

@@ -89,7 +89,7 @@ impl Outcome {
         match quantifier {
             Quantifier::Exists => self.positive > 0,
             Quantifier::NotExists => self.positive == 0,
-            Quantifier::Forall => self.positive == self.states.len(),
+            Quantifier::Forall => self.positive == self.states.len() && !self.states.is_empty(),
         }
     }
 }

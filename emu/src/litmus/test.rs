@@ -88,6 +88,24 @@ pub struct Type {
     pub is_signed: bool,
 }
 
+impl Type {
+    /// Whether a variable of this type can hold `value`, as a signed or as an unsigned number.
+    pub fn takes(&self, value: &Value) -> bool {
+        let Value::Number(number) = value else { return true };
+        let bits = 8 * self.size;
+        (-(1i128 << (bits - 1))..1i128 << bits).contains(number)
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Address(name) => write!(f, "{name}"),
+        }
+    }
+}
+
 /// An initial value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {

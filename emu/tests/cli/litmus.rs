@@ -17,6 +17,11 @@ const CELLS: &[(&str, &str, &str)] = &[
     ("movq $99999999999999999999,(x)", "is not an operand", "4:2"),
     ("movq 5(0x7fffffffffffffff),%rax", "is not an operand", "4:2"),
     ("movq $1,(x) | nop | nop", "this row has more than 2 cells", "4:22"),
+    ("movzx (x),%eax", "write `movzbl` or `movzwl`", "4:2"),
+    ("movsx (x),%rax", "write `movsbl` or `movswl`", "4:2"),
+    ("movzbl (x),%rax", "no encoding of this instruction takes these operands", "4:2"),
+    ("movzwl %al,%eax", "no encoding of this instruction takes these operands", "4:2"),
+    ("push (x)", "write `pushq`", "4:2"),
 ];
 
 /// Whole files, what the message says, and the line and column.
@@ -30,6 +35,10 @@ const FILES: &[(&str, &str, &str)] = &[
     ("X86_64 A\n{ int x[2]={1,2; }\nP0;\nnop;\nexists (x=0)", "this brace is not closed", "2:1"),
     ("X86_64 A\n(* (* *)\n{}\nP0;\nexists (x=0)", "this comment does not end", "2:1"),
     ("X86_64 A\n{ float x; }\nP0;\nexists (x=0)", "`float` is not a type", "2:3"),
+    ("X86_64 A\n{ uint8_t x=256; }\nP0;\nexists (x=0)", "256 is more than a variable of 8 bits can hold", "2:3"),
+    ("X86_64 A\n{ int x=-2147483649; }\nP0;\nexists (x=0)", "-2147483649 is more than a variable of 32", "2:3"),
+    ("X86_64 A\n{ x=1; x=2; }\nP0;\nexists (x=0)", "`[x]` has been given a value before", "2:8"),
+    ("X86_64 A\n{ x=99999999999999999999999; }\nP0;\nexists (x=0)", "does not fit 64 bits", "2:3"),
     ("X86_64 A\n{ x=y+1; }\nP0;\nexists (x=0)", "neither a number nor a variable", "2:3"),
     ("X86_64 A\n{ 0:xyz=1; }\nP0;\nexists (x=0)", "there is no register `xyz`", "2:3"),
     ("X86_64 A\n{ 2:rax=1; }\nP0;\nnop;\nexists (x=0)", "there is no thread P2; the table has 1", "2:3"),
@@ -70,7 +79,8 @@ fn tests_too_large_to_be_any_are_refused_at_once() {
     let around = |init: &str, code: &str, condition: &str| {
         format!("X86_64 A\n{{ {init} }}\nP0;\n{code}\nexists ({condition}x=0)\n").into_bytes()
     };
-    is_refused(&around(&"x=1;".repeat(5000), "nop;", ""), "more than 4096 initial values", "2:");
+    let many: String = (0..5000).map(|number| format!("x{number}=1;")).collect();
+    is_refused(&around(&many, "nop;", ""), "more than 4096 initial values", "2:");
     is_refused(&around(&"int x[4096];".repeat(2), "nop;", ""), "more than 4096 initial values", "2:");
     is_refused(&around("", &"nop;".repeat(1001), ""), "a thread has more than 1000 instructions", "4:");
     is_refused(&around("", "nop;", &"x=0 /\\ ".repeat(5000)), "more than 4096 parts", "5:");
@@ -96,7 +106,7 @@ fn what_is_no_file_of_text_is_refused_by_name() {
     let folder = Folder::new().with("noise.litmus", b"X86_64 A\n\xff\xfe").with("long.litmus", &[b' '; 70_000]);
     std::fs::create_dir(folder.path().join("empty")).expect("the folder can be written");
     for (argument, problem) in [
-        ("noise.litmus", "it is not text"),
+        ("noise.litmus", "it is not text: line 2, column 1 is no UTF-8"),
         ("long.litmus", "it is too long for a litmus test"),
         ("empty", "there is no *.litmus file in `empty`"),
         ("none.litmus", "No such file"),
@@ -165,6 +175,19 @@ fn what_is_expected_is_found_by_its_path_in_the_folder() {
     ] {
         assert!(said.stderr.contains(words), "no `{words}` in {}", said.stderr);
     }
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_test() {
+    let text = "\u{feff}X86_64 marked\n{}\nP0;\nnop;\nexists (x=0)\n";
+    Folder::new().with("a.litmus", text.as_bytes()).run("litmus a.litmus").exits_with(0);
+}
+
+#[test]
+fn a_thread_that_faults_is_a_violation() {
+    let text = "X86_64 faults\n{}\nP0;\nud2;\nforall (x=0)\n";
+    let said = Folder::new().with("a.litmus", text.as_bytes()).run("litmus a.litmus").exits_with(1);
+    assert!(said.stdout.contains("invalid opcode") && said.stdout.contains("\nNo\n"), "{said:?}");
 }
 
 #[test]

@@ -29,7 +29,7 @@ const ROUNDS_GENERATED: u64 = 1_000_000;
 const GENERATED: usize = 300;
 
 /// Our tests that ask whether a load waits which several stores cover together.
-const MERGED: [&str; 1] = ["sizes/two-stores-cover-waits.litmus"];
+const MERGED: [&str; 2] = ["sizes/newest-does-not-cover.litmus", "sizes/two-stores-cover-waits.litmus"];
 
 #[test]
 #[ignore = "runs for half an hour, and needs gcc and two processors to itself: by hand"]

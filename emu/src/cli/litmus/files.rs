@@ -67,5 +67,11 @@ fn read(path: &Path) -> Result<String, String> {
         return Err("it is too long for a litmus test".into());
     }
     let bytes = std::fs::read(path).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|_| "it is not text".into())
+    String::from_utf8(bytes).map_err(|error| {
+        let (before, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line_start = bytes[..before].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let line = bytes[..before].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = String::from_utf8_lossy(&bytes[line_start..before]).chars().count() + 1;
+        format!("it is not text: line {line}, column {column} is no UTF-8")
+    })
 }

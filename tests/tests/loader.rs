@@ -99,3 +99,14 @@ fn a_flat_image_has_no_symbols_even_if_its_bytes_are_an_elf_file() {
     assert!(flat.symbols().all().is_empty());
     assert_eq!(flat.symbols().locate(elf.entry()), Location::default());
 }
+
+#[test]
+fn a_label_without_a_size_names_nothing_beyond_its_section() {
+    let program = fencepost::programs::find("hello-asm").expect("it is built in");
+    let image = Image::from_elf("hello-asm", program.image.to_vec()).expect("it is an executable");
+    let symbols = image.symbols();
+    let print = symbols.find("print").expect("the assembler says where it is").address;
+    assert_eq!(symbols.locate(print + 2).function, Some(("print".into(), 2)));
+    let last = symbols.all().iter().map(|symbol| symbol.address).max().expect("there are symbols");
+    assert_eq!(symbols.locate(last + (1 << 30)).function, None);
+}

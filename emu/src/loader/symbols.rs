@@ -44,6 +44,8 @@ pub struct Symbol {
     pub name: String,
     /// Whether it is code.
     pub is_code: bool,
+    /// Where its section ends, 0 for numbers that are in none: a symbol without a size names nothing beyond.
+    section_end: u64,
 }
 
 /// What an image knows of its own source.
@@ -69,13 +71,15 @@ impl Symbols {
             .filter_map(|symbol| {
                 let name = symbol.name().ok().filter(|name| !name.is_empty())?;
                 let section = symbol.section_index().and_then(|index| object.section_by_index(index).ok());
-                let is_code = section.is_some_and(|section| section.kind() == object::SectionKind::Text);
+                let is_code = section.as_ref().is_some_and(|section| section.kind() == object::SectionKind::Text);
+                let section_end = section.map_or(0, |section| section.address().saturating_add(section.size()));
                 let name = format!("{:#}", rustc_demangle::demangle(name));
                 (symbol.address() != 0).then(|| Symbol {
                     address: symbol.address(),
                     size: symbol.size(),
                     name,
                     is_code,
+                    section_end,
                 })
             })
             .collect();
@@ -116,10 +120,11 @@ impl Symbols {
 
     fn function(&self, address: u64) -> Option<(String, u64)> {
         let after = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let symbol = self.symbols[..after]
-            .iter()
-            .rev()
-            .find(|symbol| symbol.size == 0 || address < symbol.address + symbol.size)?;
+        let reaches = |symbol: &&Symbol| match symbol.size {
+            0 => address < symbol.section_end || address == symbol.address,
+            size => address - symbol.address < size,
+        };
+        let symbol = self.symbols[..after].iter().rev().find(reaches)?;
         Some((symbol.name.clone(), address - symbol.address))
     }
 

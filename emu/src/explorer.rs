@@ -54,8 +54,8 @@ use state::{At, Capacity, State, Step, World};
 use std::collections::BTreeSet;
 use toggles::Toggles;
 
-/// More entries than the buffer of any litmus test gets.
-const NO_BOUND: usize = usize::MAX;
+/// More entries than the buffer of a litmus test gets, unless it stores in a loop without end.
+const OF_LITMUS: usize = 1024;
 
 /// Explores what can happen from some moment of a machine on.
 pub struct Explorer {
@@ -125,7 +125,7 @@ impl Final {
 impl Explorer {
     /// Explores `machine`, whose cores all execute on one engine: none of them asks which it is.
     pub(crate) fn with_one_engine(machine: Machine) -> Explorer {
-        let capacity = Capacity { ordinary: NO_BOUND, write_combining: NO_BOUND };
+        let capacity = Capacity { ordinary: OF_LITMUS, write_combining: OF_LITMUS };
         Explorer::on(Stage::new(machine, true), capacity)
     }
 

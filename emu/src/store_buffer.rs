@@ -80,11 +80,18 @@ impl Entry {
 }
 
 /// The store buffer of one core.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(PartialEq, Eq, Hash, Debug, Default)]
 pub struct StoreBuffer {
     entries: SmallVec<[Entry; FEW]>,
     /// An SFENCE has executed since the youngest entry.
     fence_pending: bool,
+}
+
+impl Clone for StoreBuffer {
+    fn clone(&self) -> StoreBuffer {
+        // In one piece, which `SmallVec::clone` does not do.
+        StoreBuffer { entries: SmallVec::from_slice(&self.entries), fence_pending: self.fence_pending }
+    }
 }
 
 impl StoreBuffer {

@@ -11,8 +11,15 @@ pub(super) const GRANULE: u64 = 8;
 const FEW: usize = 4;
 
 /// The granules that differ, by rising address: equal memories have equal deltas.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(PartialEq, Eq, Hash, Debug, Default)]
 pub(super) struct Delta(SmallVec<[(u64, u64); FEW]>);
+
+impl Clone for Delta {
+    fn clone(&self) -> Delta {
+        // In one piece, which `SmallVec::clone` does not do.
+        Delta(SmallVec::from_slice(&self.0))
+    }
+}
 
 impl Delta {
     /// Each granule that differs: its address and its content.

@@ -1,6 +1,6 @@
 //! Everything a guest program can come to under one memory model.
 
-use super::explain::{Explanation, Wanted};
+use super::explain::{Explanation, Sought, Wanted};
 use super::limits::{Cut, Limits};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
@@ -321,18 +321,29 @@ impl Surveyor {
             Some(number) => Wanted::Hang(number),
             None => Wanted::Finals(reached.finals.clone()),
         };
-        let others =
-            survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
+        // Where not all are known, nothing can be said of when they can no longer be reached.
+        let others = survey
+            .outcomes
+            .iter()
+            .filter(|(other, reached)| survey.has_all_finals() && *other != outcome && !reached.is_violation(other));
         let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
-        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others, time);
+        let explained = &survey.explored;
+        let mut explanation = self.explorer.explain(&self.start, explained, &wanted, &others, time, Sought::Fewest);
         let choices = match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
             _ => {
-                let ending = self.finish(survey.model, &explanation.choices);
+                let mut ending = self.finish(survey.model, &explanation.choices);
+                if self.outcome_of(&ending) != *outcome {
+                    // An end inside the region that looks the same came after the cores had said something else.
+                    explanation = self.explorer.explain(&self.start, explained, &wanted, &others, time, Sought::Known);
+                    ending = self.finish(survey.model, &explanation.choices);
+                }
                 assert_eq!(self.outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
                 self.worth_telling(outcome, &explanation.choices, ending)
             }
         };
+        explanation.violates = reached.is_violation(outcome);
+        explanation.pixels_from = (self.judging == Judging::Screen).then_some(self.settings.ram_bytes);
         let schedule = self.schedule(survey.model, choices);
         Some((explanation, schedule))
     }
@@ -372,7 +383,12 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.explored.is_complete() && !self.is_late && !self.outcomes.contains_key(&Outcome::Unfinished)
+        self.has_all_finals() && !self.outcomes.contains_key(&Outcome::Unfinished)
+    }
+
+    /// Whether every state in which nothing more is possible has been met and gone on from.
+    fn has_all_finals(&self) -> bool {
+        self.explored.is_complete() && !self.is_late
     }
 
     /// Why not.

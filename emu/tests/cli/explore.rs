@@ -1,6 +1,6 @@
 //! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
+use super::elf::{Elf, FAULT, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
 use super::fencepost::Folder;
 
 #[test]
@@ -79,4 +79,31 @@ fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
     assert!(said.stdout.contains(replay), "{said:?}");
     let replayed = folder.run(replay).exits_with(0);
     assert!(replayed.stderr.contains("the schedule has ended; the guest has not"), "{replayed:?}");
+}
+
+#[test]
+fn what_the_decisive_step_rules_out_is_said_as_it_is() {
+    let folder = Folder::new();
+    let said = folder.run("explore store-buffering").exits_with(1);
+    assert!(said.stdout.contains("^ from here on a violation cannot be avoided"), "{said:?}");
+    let said = folder.run_words(&["explore", "store-buffering", "--explain", "r0=0 r1=1"]).exits_with(1);
+    assert!(said.stdout.contains("^ from here on no other outcome can be reached that is no violation"), "{said:?}");
+}
+
+#[test]
+fn of_a_long_store_buffer_both_ends_are_told() {
+    // mov dword [0x180000 + 4 * index], 1
+    let store = |index: u8| [0xc7, 0x04, 0x25, 4 * index, 0x00, 0x18, 0x00, 0x01, 0x00, 0x00, 0x00];
+    let code: Vec<u8> = (0..12).flat_map(store).chain(HALT.iter().copied()).collect();
+    let folder = Folder::new().with("stores.elf", &Elf::default().file(&code));
+    let outcome = "(every core halted, no outcome)";
+    let said = folder.run_words(&["explore", "stores.elf", "--whole", "--explain", outcome]).exits_with(0);
+    assert!(said.stdout.contains("0x18000c=1 ... 4 more ... 0x180020=1"), "{said:?}");
+}
+
+#[test]
+fn a_fault_is_told_with_its_cause() {
+    let folder = Folder::new().with("fault.elf", &Elf::default().file(FAULT));
+    let said = folder.run("explore fault.elf --whole").exits_with(1);
+    assert!(said.stdout.contains("faults: invalid opcode (#UD)"), "{said:?}");
 }

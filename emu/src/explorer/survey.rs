@@ -13,7 +13,9 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::{MOST_STEPS, Schedule, text_of};
 use crate::testbench::Output;
+use crate::trace::Fault;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
+use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Steps after which a guest that has left its region is given up.
 const LONGEST_ENDING: u64 = 20_000_000;
+
+/// Why nothing is complete when a guest was given up after its region.
+pub(super) const DOES_NOT_END: &str = "the guest does not end after its region, as far as it was followed";
 
 /// A guest at the beginning of its region, to be explored under one model after another.
 pub struct Surveyor {
@@ -110,8 +115,32 @@ pub struct Reached {
     pub exit_code: Option<u8>,
     /// The screen at the end, when screens are what counts.
     pub screen: Option<Picture>,
+    /// Why it faulted, if it did.
+    pub fault: Option<Fault>,
+    /// Where it was given up after its region, if it was.
+    pub given_up: Option<GivenUp>,
     /// A state from which no end is reached.
     hang: Option<u32>,
+}
+
+/// Where a guest was when it was given up after its region.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct GivenUp {
+    /// Steps of all cores from the region's end on.
+    pub steps: u64,
+    /// Where each core was.
+    pub cores: Vec<Whereabouts>,
+}
+
+/// Where a core is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Whereabouts {
+    /// Which.
+    pub core: CoreId,
+    /// Whether it has halted.
+    pub halted: bool,
+    /// Linear address of its next instruction.
+    pub pc: u64,
 }
 
 impl Reached {
@@ -160,13 +189,16 @@ impl Surveyor {
                 continue;
             }
             let region = self.explorer.path(&self.start, &explored, index);
-            let (mut exit_code, mut screen) = (None, None);
+            let (mut exit_code, mut screen, mut fault, mut given_up) = (None, None, None, None);
             let (outcome, choices) = match end {
                 End::Over => {
                     let ending = self.finish(model, &region);
                     screen = (self.judging == Judging::Screen).then(|| self.screen());
-                    if let Some(Stop::Exited { code }) = ending.stop {
-                        exit_code = Some(code);
+                    match ending.stop {
+                        Some(Stop::Exited { code }) => exit_code = Some(code),
+                        Some(Stop::Faulted { fault: why, .. }) => fault = Some(why),
+                        Some(Stop::AllHalted) => (),
+                        None => given_up = Some(self.given_up(ending.steps_after)),
                     }
                     let outcome = self.outcome_of(&ending);
                     let choices = self.worth_telling(&outcome, &region, ending);
@@ -184,6 +216,8 @@ impl Surveyor {
                 finals: Vec::new(),
                 exit_code,
                 screen,
+                fault,
+                given_up,
                 hang: None,
             };
             let is_bad = new.is_violation(&outcome);
@@ -208,6 +242,8 @@ impl Surveyor {
                 finals: Vec::new(),
                 exit_code: None,
                 screen: None,
+                fault: None,
+                given_up: None,
                 hang: Some(hang.first),
             });
         }
@@ -270,6 +306,15 @@ impl Surveyor {
                 Outcome::Screen(hasher.finish())
             }
         }
+    }
+
+    /// Where the guest is that was followed for so many steps after its region.
+    fn given_up(&mut self, steps: u64) -> GivenUp {
+        let machine = self.region.finished();
+        let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.halted).collect();
+        let at = cores(halted.len() as u8).zip(halted);
+        let cores = at.map(|(core, halted)| Whereabouts { core, halted, pc: machine.linear_pc(core) }).collect();
+        GivenUp { steps, cores }
     }
 
     /// The picture of the last frame that the guest presented, or of its text screen, where it has ended.
@@ -391,13 +436,19 @@ impl Survey {
         self.explored.is_complete() && !self.is_late
     }
 
-    /// Why not.
+    /// What exploration left out.
     pub fn cuts(&self) -> Vec<Cut> {
         let mut cuts = self.explored.cuts();
         if self.is_late && !cuts.contains(&Cut::Time) {
             cuts.push(Cut::Time);
         }
         cuts
+    }
+
+    /// Everything that makes it incomplete, in words.
+    pub fn reasons(&self) -> Vec<String> {
+        let endless = self.outcomes.contains_key(&Outcome::Unfinished).then(|| DOES_NOT_END.to_owned());
+        self.cuts().iter().map(ToString::to_string).chain(endless).collect()
     }
 }
 

@@ -74,7 +74,11 @@ fn rounds_of_a_core_that_waits_are_told_once() {
 fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
     let folder = Folder::new().with("never.elf", &Elf::default().file(REGION_THEN_LOOP));
     let said = folder.run("explore never.elf --save saved").exits_with(3);
-    assert!(said.stdout.contains("(does not end after the region)"), "{said:?}");
+    for words in
+        ["(does not end after the region): given up after ", " steps; core 0 is at 0x100008, core 1 is at 0x100008"]
+    {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
     let replay = "run never.elf --schedule saved/never-tso-1.schedule";
     assert!(said.stdout.contains(replay), "{said:?}");
     let replayed = folder.run(replay).exits_with(0);
@@ -105,5 +109,30 @@ fn of_a_long_store_buffer_both_ends_are_told() {
 fn a_fault_is_told_with_its_cause() {
     let folder = Folder::new().with("fault.elf", &Elf::default().file(FAULT));
     let said = folder.run("explore fault.elf --whole").exits_with(1);
-    assert!(said.stdout.contains("faults: invalid opcode (#UD)"), "{said:?}");
+    for words in ["\n  (fault at 0x100001): invalid opcode (#UD)", "faults: invalid opcode (#UD)"] {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
+}
+
+#[test]
+fn the_command_beside_a_hang_confirms_it() {
+    let folder = Folder::new().with("wait.elf", &Elf::default().file(WAIT));
+    let said = folder.run("explore wait.elf --whole --save saved").exits_with(1);
+    let command = "explore wait.elf --whole --strategy replay --schedule saved/wait-tso-1.schedule";
+    assert!(said.stdout.contains(&format!("fencepost {command}")), "{said:?}");
+    let confirmed = folder.run(command).exits_with(1);
+    assert!(confirmed.stdout.contains("(deadlock: core 0 at 0x100000, core 1 at 0x100000)"), "{confirmed:?}");
+    let run = folder.run("run wait.elf --schedule saved/wait-tso-1.schedule").exits_with(0);
+    let hint = "fencepost explore wait.elf --strategy replay --schedule saved/wait-tso-1.schedule";
+    assert!(run.stderr.contains(hint), "{run:?}");
+}
+
+#[test]
+fn a_misspelt_outcome_does_not_cost_the_report() {
+    let folder = Folder::new();
+    let said = folder.run("explore store-buffering/mfence --explain r0=7").exits_with(2);
+    assert!(said.stdout.starts_with("tso: complete") && said.stderr.contains("no outcome `r0=7`"), "{said:?}");
+    let said = folder.run("explore store-buffering/mfence --dot graph.dot --json").exits_with(2);
+    assert!(said.stderr.contains("there is no violation to draw"), "{said:?}");
+    assert_eq!(said.json()["models"][0]["complete"], true);
 }

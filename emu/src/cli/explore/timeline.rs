@@ -136,11 +136,7 @@ impl Timeline<'_> {
 
     /// A source line, or an address, and the instruction there.
     fn place(&self, pc: u64, instruction: Option<&str>) -> String {
-        let place = self.symbols.place(pc).map(|(file, line)| {
-            let short = file.rsplit('/').next().unwrap_or(&file).to_owned();
-            format!("{short}:{line}")
-        });
-        format!("{}  {}", place.unwrap_or_else(|| format!("{pc:#x}")), instruction.unwrap_or_default())
+        format!("{}  {}", place(self.symbols, pc), instruction.unwrap_or_default())
     }
 
     /// Whether a row says something about how the cores meet.
@@ -230,6 +226,14 @@ fn decision(explanation: &Explanation) -> &'static str {
 /// What could still have been then.
 fn alternative(explanation: &Explanation) -> &'static str {
     if explanation.violates { "it could" } else { "one could" }
+}
+
+/// The source line of the instruction at `pc`, or its address.
+pub(super) fn place(symbols: &Symbols, pc: u64) -> String {
+    match symbols.place(pc) {
+        Some((file, line)) => format!("{}:{line}", file.rsplit('/').next().unwrap_or(&file)),
+        None => format!("{pc:#x}"),
+    }
 }
 
 /// The last part of the name of what lies at `address`.

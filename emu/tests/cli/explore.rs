@@ -1,6 +1,6 @@
 //! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FAULT, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
+use super::elf::{Elf, FAULT, FLOOD, HALT, LOOP, REGION_THEN_LOOP, TIME, WAIT};
 use super::fencepost::Folder;
 
 #[test]
@@ -115,6 +115,22 @@ fn a_fault_is_told_with_its_cause() {
 }
 
 #[test]
+fn explore_and_fences_give_the_same_reasons_for_no_answer() {
+    let never = Elf::default().file(REGION_THEN_LOOP);
+    let folder = Folder::new().with("time.elf", &Elf::default().file(TIME)).with("never.elf", &never);
+    for (guest, reason) in [
+        ("time.elf --whole", "  cut off: a core reads the time"),
+        ("never.elf", "  cut off: the guest does not end after its region, as far as it was followed"),
+    ] {
+        for verb in ["explore", "fences"] {
+            let said = folder.run(&format!("{verb} {guest}")).exits_with(3);
+            let reasons: Vec<&str> = said.stdout.lines().filter(|line| line.contains("cut off")).collect();
+            assert_eq!(reasons, [reason], "{verb}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn the_command_beside_a_hang_confirms_it() {
     let folder = Folder::new().with("wait.elf", &Elf::default().file(WAIT));
     let said = folder.run("explore wait.elf --whole --save saved").exits_with(1);
@@ -135,4 +151,27 @@ fn a_misspelt_outcome_does_not_cost_the_report() {
     let said = folder.run("explore store-buffering/mfence --dot graph.dot --json").exits_with(2);
     assert!(said.stderr.contains("there is no violation to draw"), "{said:?}");
     assert_eq!(said.json()["models"][0]["complete"], true);
+}
+
+#[test]
+fn fences_of_which_either_can_go_are_said_to_be_so() {
+    // Core 0: mov [0x180000], 1; mfence; mfence; mov eax, [0x180040]. Core 1: the same with the words exchanged.
+    let side = |mine: u8, theirs: u8| {
+        let store = [0xc7, 0x04, 0x25, mine, 0x00, 0x18, 0x00, 0x01, 0x00, 0x00, 0x00];
+        let load = [0x8b, 0x04, 0x25, theirs, 0x00, 0x18, 0x00];
+        [store.as_slice(), b"\x0f\xae\xf0\x0f\xae\xf0", &load, b"\xeb"].concat()
+    };
+    let (one, other) = (side(0x00, 0x40), side(0x40, 0x00));
+    // test edi, edi; jnz other; one; jmp out; other; jmp out; out: lock add [0x180080], eax; lock inc dword [0x1800c0];
+    // again: cmp dword [0x1800c0], 2; jne again; cmp dword [0x180080], 0; sete al; out 0xf4, al
+    let length = one.len() as u8 + 1;
+    let out = b"\xf0\x01\x04\x25\x80\x00\x18\x00\xf0\xff\x04\x25\xc0\x00\x18\x00\
+        \x83\x3c\x25\xc0\x00\x18\x00\x02\x75\xf6\x83\x3c\x25\x80\x00\x18\x00\x00\x0f\x94\xc0\xe6\xf4";
+    let code = [b"\x85\xff\x75", [length].as_slice(), &one, &[length], &other, &[0], out].concat();
+    let folder = Folder::new().with("twice.elf", &Elf::default().file(&code));
+    let said = folder.run("fences twice.elf --whole").exits_with(0);
+    assert!(said.stdout.contains("right as it is"), "{said:?}");
+    for words in ["  not needed: 0x10000f  mfence", "once those are gone, though not before: ", "can go at once."] {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
 }

@@ -34,7 +34,7 @@ pub struct Explanation {
     pub rows: Vec<Row>,
     /// Whether the outcome is a violation.
     pub violates: bool,
-    /// The row after which no other outcome that is none can be reached; `None` where that is not known.
+    /// The row after which no end that is no violation can be reached, other than this outcome; `None` where that is not known.
     pub decisive: Option<usize>,
     /// What could have happened instead of that row, so that one still could.
     pub instead: Option<Row>,

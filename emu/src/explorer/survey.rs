@@ -119,6 +119,8 @@ pub struct Reached {
     pub fault: Option<Fault>,
     /// Where it was given up after its region, if it was.
     pub given_up: Option<GivenUp>,
+    /// Final states that are no violation, though others with this outcome may be.
+    passing: Vec<usize>,
     /// A state from which no end is reached.
     hang: Option<u32>,
 }
@@ -218,15 +220,20 @@ impl Surveyor {
                 screen,
                 fault,
                 given_up,
+                passing: Vec::new(),
                 hang: None,
             };
             let is_bad = new.is_violation(&outcome);
             let reached = outcomes.entry(outcome.clone()).or_insert_with(|| new.clone());
             // What looks the same may be a violation in one run and none in another: then it is told as the violation.
             if is_bad && !reached.is_violation(&outcome) {
-                *reached = Reached { states: reached.states, ..new };
+                let passing = std::mem::take(&mut reached.passing);
+                *reached = Reached { states: reached.states, passing, ..new };
             }
             reached.states += 1;
+            if !is_bad {
+                reached.passing.push(index);
+            }
             if is_bad == reached.is_violation(&outcome) {
                 reached.finals.push(index);
             }
@@ -244,6 +251,7 @@ impl Surveyor {
                 screen: None,
                 fault: None,
                 given_up: None,
+                passing: Vec::new(),
                 hang: Some(hang.first),
             });
         }
@@ -366,12 +374,11 @@ impl Surveyor {
             Some(number) => Wanted::Hang(number),
             None => Wanted::Finals(reached.finals.clone()),
         };
+        let violates = reached.is_violation(outcome);
         // Where not all are known, nothing can be said of when they can no longer be reached.
-        let others = survey
-            .outcomes
-            .iter()
-            .filter(|(other, reached)| survey.has_all_finals() && *other != outcome && !reached.is_violation(other));
-        let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
+        let others =
+            survey.outcomes.iter().filter(|(other, _)| survey.has_all_finals() && (violates || *other != outcome));
+        let others: Vec<usize> = others.flat_map(|(_, reached)| reached.passing.iter().copied()).collect();
         let explained = &survey.explored;
         let mut explanation = self.explorer.explain(&self.start, explained, &wanted, &others, time, Sought::Fewest);
         let choices = match outcome {
@@ -387,7 +394,7 @@ impl Surveyor {
                 self.worth_telling(outcome, &explanation.choices, ending)
             }
         };
-        explanation.violates = reached.is_violation(outcome);
+        explanation.violates = violates;
         explanation.pixels_from = (self.judging == Judging::Screen).then_some(self.settings.ram_bytes);
         let schedule = self.schedule(survey.model, choices);
         Some((explanation, schedule))

@@ -22,6 +22,7 @@ mod numbering;
 mod op;
 mod reduction;
 pub mod region;
+pub mod shared;
 mod sharing;
 mod stage;
 mod state;

@@ -182,14 +182,6 @@ impl Explore {
                 })
                 .collect(),
         };
-        if let Some(wanted) = &self.explain {
-            let known: BTreeSet<String> =
-                surveys.iter().flat_map(|survey| survey.outcomes.keys()).map(ToString::to_string).collect();
-            if !known.contains(wanted) {
-                let known: Vec<String> = known.into_iter().collect();
-                return refuse(format!("there is no outcome `{wanted}` to explain; there are {}", known.join(" | ")));
-            }
-        }
         spinner.set_message("looking for a short way to tell");
         let told: Vec<Option<Told>> = surveys.iter().map(|survey| self.tell(&mut surveyor, survey)).collect();
         spinner.finish_and_clear();
@@ -200,19 +192,32 @@ impl Explore {
             let screens: Vec<Picture> = screens.filter_map(|reached| reached.screen.clone()).collect();
             sheet.write(&contact_sheet(&screens, SHEET_COLUMNS).to_png(1))?;
         }
-        if let Some(dot) = dot {
-            let Some(told) = told.iter().flatten().next() else {
-                return refuse("there is no violation to draw; name an outcome with --explain OUTCOME");
-            };
+        if let Some((dot, told)) = dot.zip(told.iter().flatten().next()) {
             dot.write(graph::dot(&told.explanation, |address| timeline::name(&symbols, address)).as_bytes())?;
         }
+        let is_told = told.iter().any(Option::is_some);
         let report = Report::new(&self, &target, surveyor.settings(), &surveys, &files, told, symbols);
         if self.json {
             stdout::print_json(&report)?;
         } else {
             stdout::print(&report.text())?;
         }
-        Ok(report.exit_code())
+        // What was found may have taken long: it is said in any case.
+        if is_told { Ok(report.exit_code()) } else { self.nothing_told(&surveys).map(|()| report.exit_code()) }
+    }
+
+    /// Refuses what asks for an execution to be told, where none is.
+    fn nothing_told(&self, surveys: &[Survey]) -> Result<(), Failure> {
+        if let Some(wanted) = &self.explain {
+            let outcomes = surveys.iter().flat_map(|survey| survey.outcomes.keys());
+            let known: BTreeSet<String> = outcomes.map(ToString::to_string).collect();
+            let known: Vec<String> = known.into_iter().collect();
+            return refuse(format!("there is no outcome `{wanted}` to explain; there are {}", known.join(" | ")));
+        }
+        match self.dot {
+            Some(_) => refuse("there is no violation to draw; name an outcome with --explain OUTCOME"),
+            None => Ok(()),
+        }
     }
 
     /// The schedule to follow, if that is the strategy.

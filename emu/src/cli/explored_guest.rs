@@ -44,6 +44,11 @@ impl ExploredGuest {
         self.guest.target(None)
     }
 
+    /// Whether it is explored from its first instruction on.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// The models asked for.
     pub(super) fn models(&self) -> Vec<MemoryModel> {
         self.machine.models()

@@ -121,19 +121,8 @@ fn describe(surveyor: &mut Surveyor, symbols: &Symbols, pc: u64) -> String {
 
 impl Row {
     fn text(&self, coloured: bool) -> String {
-        let Findings {
-            holds,
-            violated,
-            cuts,
-            cures,
-            redundant,
-            undecided,
-            fences,
-            complete,
-            larger_untried,
-            incurable,
-            explorations,
-        } = &self.findings;
+        let Findings { holds, violated, cuts, cures, complete, larger_untried, incurable, explorations, .. } =
+            &self.findings;
         let head = if *holds {
             paint("right as it is", Colour::Good, coloured)
         } else if *violated {
@@ -154,15 +143,7 @@ impl Row {
                 text += &format!("       {}   ({kind})\n", self.places[pc]);
             }
         }
-        for fence in fences {
-            let verdict = match (redundant.contains(fence), undecided.contains(fence)) {
-                _ if !holds => continue,
-                (true, _) => paint("not needed", Colour::Bad, coloured),
-                (false, true) => "not known whether it is needed".into(),
-                (false, false) => "needed".into(),
-            };
-            text += &format!("  {verdict}: {}\n", self.places[fence]);
-        }
+        text += &self.own_fences(coloured);
         if *larger_untried {
             text += "  Sets of more places than --most were not tried.\n";
         }
@@ -176,6 +157,44 @@ impl Row {
         }
         for cut in cuts {
             text += &format!("  cut off: {cut}\n");
+        }
+        text
+    }
+
+    /// What there is to say of the fences that the guest has.
+    fn own_fences(&self, coloured: bool) -> String {
+        let Findings { holds, cures, redundant, removable, needed_then, undecided, fences, .. } = &self.findings;
+        if !holds && cures.is_empty() || fences.is_empty() {
+            return String::new();
+        }
+        let mut text = String::new();
+        let indent = if *holds { "  " } else { "     " };
+        if !holds {
+            text += "  Of its own fences, with those of 1. in place\n";
+        }
+        let bad = |text: &str| paint(text, Colour::Bad, coloured);
+        let is_settled = |it: &&u64| !redundant.contains(it) && !undecided.contains(it);
+        let needed: Vec<u64> = fences.iter().filter(is_settled).copied().collect();
+        let (alone, open): (Vec<u64>, Vec<u64>) = undecided.iter().partition(|it| redundant.contains(it));
+        let (can_go, stays) = match (removable.len(), needed_then.len()) {
+            (1, 1) => (bad("either of these can go, not both"), bad("either of these can go, not both")),
+            (1, _) => (bad("not needed"), "needed once that one is gone, though not before".into()),
+            (_, _) => (bad("not needed"), "needed once those are gone, though not before".into()),
+        };
+        let groups = [
+            ("needed".to_owned(), &needed),
+            (can_go, removable),
+            (stays, needed_then),
+            ("not needed alone, not known whether with the others gone".to_owned(), &alone),
+            ("not known whether it is needed".to_owned(), &open),
+        ];
+        for (verdict, group) in groups {
+            for fence in group {
+                text += &format!("{indent}{verdict}: {}\n", self.places[fence]);
+            }
+        }
+        if removable.len() > 1 {
+            text += &format!("{indent}All that are not needed can go at once.\n");
         }
         text
     }

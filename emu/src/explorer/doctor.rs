@@ -7,7 +7,7 @@
 
 use super::limits::Cut;
 use super::op::Op;
-use super::survey::Surveyor;
+use super::survey::{DOES_NOT_END, Surveyor};
 use super::toggles::Toggles;
 use super::{End, Limits};
 use crate::memory_model::MemoryModel;
@@ -26,9 +26,14 @@ pub struct Findings {
     pub cuts: Vec<String>,
     /// Each minimal set of places, smallest first; with the program as it is, none is needed.
     pub cures: Vec<Vec<Place>>,
-    /// Fences in the program without which it is right as well, each alone.
+    /// Fences in the program without which it is right as well, each alone. What is said of its own fences is so with the
+    /// program as it is, or, where it is not right, with the first of `cures` in place.
     pub redundant: Vec<u64>,
-    /// Fences in the program of which a bound left open whether it needs them.
+    /// Those of `redundant` that can all go at once, chosen in their order: none of the others can go, too.
+    pub removable: Vec<u64>,
+    /// Those of `redundant` that are needed once all of `removable` are gone.
+    pub needed_then: Vec<u64>,
+    /// Fences in the program of which a bound left open whether it needs them, alone or with `removable` gone.
     pub undecided: Vec<u64>,
     /// Fences in the program that are executed.
     pub fences: Vec<u64>,
@@ -75,6 +80,17 @@ enum Verdict {
     Unknown,
 }
 
+/// What a final state leads to.
+enum Judged {
+    Right,
+    /// A violation.
+    Wrong,
+    /// The guest was given up after its region.
+    Endless,
+    /// A core is about to do something that is not followed.
+    Cut,
+}
+
 /// Finds the minimal sets of fences with which the guest is right under `model`, and the fences it has for nothing.
 ///
 /// The states of `limits` bound each exploration, its time all of them together.
@@ -90,20 +106,23 @@ pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, pat
         Verdict::Unknown => findings.complete = false,
     }
     findings.fences = doctor.surveyor.fences();
-    if findings.holds {
-        for &fence in &findings.fences {
-            let toggles = Toggles { without: BTreeSet::from([fence]), ..Toggles::default() };
-            match doctor.verdict(&toggles) {
-                Verdict::Holds => findings.redundant.push(fence),
-                Verdict::Violated(_) => (),
-                Verdict::Unknown => findings.undecided.push(fence),
-            }
-        }
-        findings.complete = findings.undecided.is_empty();
+    if let Some(right) = right(&findings) {
+        doctor.spare(&right, &mut findings);
     }
     findings.explorations = doctor.explorations;
     findings.cuts = doctor.cuts.into_iter().collect();
     findings
+}
+
+/// The fences with which the guest is right: none, or those of the first cure; `None` where there is no such thing.
+fn right(findings: &Findings) -> Option<Toggles> {
+    if findings.holds {
+        return Some(Toggles::default());
+    }
+    let cure = findings.cures.first()?;
+    let (store, full) = cure.iter().partition(|place| place.store_fence);
+    let addresses = |places: Vec<&Place>| places.into_iter().map(|place| place.pc).collect();
+    Some(Toggles { full: addresses(full), store: addresses(store), ..Toggles::default() })
 }
 
 struct Doctor<'a> {
@@ -172,6 +191,33 @@ impl Doctor<'_> {
         set.iter().map(|&pc| Place { pc, store_fence: toggles.store.contains(&pc) }).collect()
     }
 
+    /// Finds which of the guest's own fences can go when it is `right`.
+    fn spare(&mut self, right: &Toggles, findings: &mut Findings) {
+        for &fence in &findings.fences {
+            match self.verdict(&Toggles { without: BTreeSet::from([fence]), ..right.clone() }) {
+                Verdict::Holds => findings.redundant.push(fence),
+                Verdict::Violated(_) => (),
+                Verdict::Unknown => findings.undecided.push(fence),
+            }
+        }
+        let mut gone = BTreeSet::new();
+        for &fence in &findings.redundant {
+            let mut without = gone.clone();
+            without.insert(fence);
+            // The first of them has been tried.
+            let is_first = gone.is_empty();
+            let toggles = Toggles { without: without.clone(), ..right.clone() };
+            match if is_first { Verdict::Holds } else { self.verdict(&toggles) } {
+                Verdict::Holds => gone = without,
+                // A fence only ever takes ways away: with still more of them gone this one stays needed.
+                Verdict::Violated(_) => findings.needed_then.push(fence),
+                Verdict::Unknown => findings.undecided.push(fence),
+            }
+        }
+        findings.removable = gone.into_iter().collect();
+        findings.complete &= findings.undecided.is_empty();
+    }
+
     fn verdict(&mut self, toggles: &Toggles) -> Verdict {
         if self.is_late() {
             return self.given_up();
@@ -179,25 +225,26 @@ impl Doctor<'_> {
         self.explorations += 1;
         let time = self.limits.time.map(|time| time.saturating_sub(self.began.elapsed()));
         let explored = self.surveyor.explore_with(toggles, self.model, &Limits { time, ..*self.limits });
-        let mut is_known = true;
+        let mut is_endless = false;
         for index in 0..explored.finals().len() {
             if self.is_late() {
                 return self.given_up();
             }
-            match self.surveyor.ends_badly(&explored, index) {
-                Some(true) => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
-                Some(false) => (),
-                None => is_known = false,
+            match self.surveyor.judge(&explored, index) {
+                Judged::Wrong => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
+                Judged::Endless => is_endless = true,
+                // Why is among what cut the exploration off.
+                Judged::Right | Judged::Cut => (),
             }
         }
         if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&explored) {
             return Verdict::Violated(places);
         }
         self.cuts.extend(explored.cuts().iter().map(ToString::to_string));
-        if !is_known {
-            self.cuts.insert("the guest does not end after its region".into());
+        if is_endless {
+            self.cuts.insert(DOES_NOT_END.into());
         }
-        if explored.is_complete() && is_known { Verdict::Holds } else { Verdict::Unknown }
+        if explored.is_complete() && !is_endless { Verdict::Holds } else { Verdict::Unknown }
     }
 
     fn is_late(&self) -> bool {
@@ -226,13 +273,17 @@ impl Surveyor {
         fences
     }
 
-    /// Whether that final state leads to a violation; `None` where that is not known.
-    fn ends_badly(&mut self, explored: &super::Explored, index: usize) -> Option<bool> {
+    /// What that final state leads to.
+    fn judge(&mut self, explored: &super::Explored, index: usize) -> Judged {
         let (explorer, _) = self.explorer();
         match explorer.end_of(explored, index) {
-            End::Diverges => Some(true),
-            End::Cut => None,
-            End::Over => self.is_bad_ending(explored, index),
+            End::Diverges => Judged::Wrong,
+            End::Cut => Judged::Cut,
+            End::Over => match self.is_bad_ending(explored, index) {
+                Some(true) => Judged::Wrong,
+                Some(false) => Judged::Right,
+                None => Judged::Endless,
+            },
         }
     }
 

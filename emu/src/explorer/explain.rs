@@ -2,19 +2,20 @@
 
 use super::limits::Limits;
 use super::local::fingerprint;
-use super::op::Op;
+use super::op::{Op, Place};
 use super::reduction::is_own_business;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use super::strategy::exhaustive;
 use super::survey::cores;
-use super::switches::{Count, Switches};
+use super::switches::{Count, Switches, left_behind};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::store_buffer::{Entry, StoreKind};
+use crate::trace::Fault;
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// States looked at to find a way with few switches; if they do not suffice the shortest way is told.
@@ -23,26 +24,34 @@ const MOST_STATES: usize = 2_000_000;
 /// Steps of a core's own that are followed to what others can observe of it.
 const LONGEST_FOLLOWED: usize = 256;
 
+/// States of a hang that are looked at for what its cores touch: of rounds longer than this, their beginning.
+const MOST_OF_A_HANG: usize = 1024;
+
 /// A way to an outcome.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// What happens, in order.
     pub rows: Vec<Row>,
-    /// The row after which every continuation leads to such an outcome.
+    /// Whether the outcome is a violation.
+    pub violates: bool,
+    /// The row after which no end that is no violation can be reached, other than this outcome; `None` where that is not known.
     pub decisive: Option<usize>,
-    /// What could have happened instead of that row, so that the outcome could still be another.
+    /// What could have happened instead of that row, so that one still could.
     pub instead: Option<Row>,
     /// Where the cores are in the end that wait or go round for ever; none where the run ends.
     pub stuck: Vec<Stuck>,
     /// How often another core goes on.
     pub switches: usize,
-    /// How many stores leave their buffer only after another core has gone on.
+    /// How many stores leave their buffer only after another core has gone on, or not before the run ends.
     pub delayed_drains: usize,
     /// Whether there is no way with fewer.
     pub is_minimal: bool,
     /// The choices of the region.
     #[serde(skip)]
     pub choices: Vec<Choice>,
+    /// Stores from this address on are pixels that the outcome consists of; `None` where pictures do not count.
+    #[serde(skip)]
+    pub(super) pixels_from: Option<u64>,
 }
 
 /// Something that happens.
@@ -69,6 +78,17 @@ pub struct Stuck {
     pub pc: u64,
     /// The instruction.
     pub instruction: Option<String>,
+    /// What it goes on to read and write.
+    pub touches: Vec<Touched>,
+}
+
+/// Bytes of memory.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct Touched {
+    /// Guest-physical address.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
 }
 
 /// Bytes in a store buffer.
@@ -120,7 +140,35 @@ pub enum Effect {
     /// The core comes to its end, or halts.
     Finish,
     /// Faults.
-    Fault,
+    Fault {
+        /// Why.
+        fault: Fault,
+    },
+}
+
+impl Effect {
+    /// The memory it touches.
+    pub fn touched(&self) -> Option<Touched> {
+        match *self {
+            Effect::Load { address, length, .. } => Some(Touched { address, length }),
+            Effect::Store { stored, .. } | Effect::Drain { stored } => {
+                Some(Touched { address: stored.address, length: u64::from(stored.length) })
+            }
+            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault { .. } => None,
+        }
+    }
+}
+
+impl From<&Place> for Touched {
+    fn from(place: &Place) -> Touched {
+        Touched { address: place.address.0, length: place.length }
+    }
+}
+
+impl From<&Entry> for Touched {
+    fn from(entry: &Entry) -> Touched {
+        Touched { address: entry.address.0, length: u64::from(entry.length) }
+    }
 }
 
 /// A value as it is told: counters and flags as people count, pixels, addresses and the like in hexadecimal.
@@ -135,8 +183,8 @@ impl From<&Entry> for Stored {
 }
 
 impl Explorer {
-    /// Tells a way from `start` to one of the states `wanted`, with as few switches as there can be, and where it parts from
-    /// the ways to the final states `others`.
+    /// Tells a way from `start` to one of the states `wanted`, the one that is `sought`, and where it parts from the ways to
+    /// the final states `others`.
     pub(super) fn explain(
         &mut self,
         start: &Start,
@@ -144,10 +192,11 @@ impl Explorer {
         wanted: &Wanted,
         others: &[usize],
         time: Option<Duration>,
+        sought: Sought,
     ) -> Explanation {
         let deadline = time.map(|time| Instant::now() + time);
         self.resume(explored);
-        let name = |index: &usize| fingerprint(&explored.finals[*index].state);
+        let name = |index: &usize| explored.finals[*index].state.end_name();
         let (wanted_names, first): (HashSet<u128>, u32) = match wanted {
             Wanted::Finals(finals) => (finals.iter().map(name).collect(), explored.finals[finals[0]].number),
             Wanted::Hang(number) => (HashSet::from([fingerprint(&self.way_to(start, explored, *number).1)]), *number),
@@ -159,7 +208,7 @@ impl Explorer {
         let world = &mut self.world;
         let mut search = Switches { world, sharing, count: Count::Switches, bound: None, limits: &limits };
         // A way that was given is told as it is.
-        let is_given = !explored.found.lead.is_empty();
+        let is_given = !explored.found.lead.is_empty() || sought == Sought::Known;
         let (found, reached) = if is_given { Default::default() } else { search.search(&start.0, Some(&wanted_names)) };
         let steps = match reached {
             Some(number) => found.steps_to(number),
@@ -185,6 +234,15 @@ pub(super) enum Wanted {
     Hang(u32),
 }
 
+/// Which way is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sought {
+    /// One with as few switches as there can be, if it is found in time.
+    Fewest,
+    /// The one that exploration has found.
+    Known,
+}
+
 /// What happens on `steps` from `first` on.
 fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
     let mut rows = Vec::new();
@@ -204,8 +262,20 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         }
         rows.push(row);
     }
+    delayed_drains += left_behind(&state, last);
     let stuck = stuck(world, &state);
-    Explanation { rows, decisive: None, instead: None, stuck, switches, delayed_drains, is_minimal: false, choices }
+    Explanation {
+        rows,
+        violates: false,
+        decisive: None,
+        instead: None,
+        stuck,
+        switches,
+        delayed_drains,
+        is_minimal: false,
+        choices,
+        pixels_from: None,
+    }
 }
 
 /// The cores that have not come to their end in `state`, which is a last one.
@@ -214,10 +284,47 @@ fn stuck(world: &mut World, state: &State) -> Vec<Stuck> {
     for core in cores(state.cores.len() as u8).filter(|_| state.stop.is_none()) {
         if *world.op(state, core) != Op::Finished {
             let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
-            stuck.push(Stuck { core, pc, instruction: world.stage.instruction_text(core, pc) });
+            let instruction = world.stage.instruction_text(core, pc);
+            stuck.push(Stuck { core, pc, instruction, touches: Vec::new() });
         }
     }
+    if !stuck.is_empty() {
+        let touched = touched_from(world, state);
+        stuck.iter_mut().for_each(|stuck| stuck.touches.extend(&touched[stuck.core.index()]));
+    }
     stuck
+}
+
+/// What each core touches from `first` on, in the states nearest to it.
+fn touched_from(world: &mut World, first: &State) -> Vec<BTreeSet<Touched>> {
+    let mut touched = vec![BTreeSet::new(); first.cores.len()];
+    let mut seen = HashSet::from([fingerprint(first)]);
+    let mut queue = VecDeque::from([first.clone()]);
+    while let Some(state) = queue.pop_front() {
+        for (index, touched) in touched.iter_mut().enumerate() {
+            match world.op(&state, CoreId(index as u8)) {
+                Op::Load(place) => touched.extend([Touched::from(place)]),
+                Op::Store(entry) => touched.extend([Touched::from(entry)]),
+                Op::Locked { loads, stores } => touched.extend(loads.iter().chain(stores).map(Touched::from)),
+                Op::Nothing
+                | Op::FullFence
+                | Op::StoreFence
+                | Op::Device
+                | Op::Finished
+                | Op::Diverges
+                | Op::Fault { .. }
+                | Op::Beyond { .. } => (),
+            }
+            touched.extend(state.cores[index].buffer.entries().iter().map(Touched::from));
+        }
+        for step in world.possible_steps(&state) {
+            let next = world.after(&state, step, &mut Vec::new());
+            if seen.len() < MOST_OF_A_HANG && seen.insert(fingerprint(&next)) {
+                queue.push_back(next);
+            }
+        }
+    }
+    touched
 }
 
 /// What `step` does in `state`, and the state after it.
@@ -270,7 +377,7 @@ fn effects(world: &mut World, state: &State, core: CoreId) -> Vec<Effect> {
         }
         Op::FullFence | Op::StoreFence => vec![Effect::Fence],
         Op::Device => vec![Effect::Device],
-        Op::Fault { .. } => vec![Effect::Fault],
+        Op::Fault { fault, .. } => vec![Effect::Fault { fault: *fault }],
         Op::Finished => vec![Effect::Finish],
         Op::Nothing | Op::Diverges | Op::Beyond { .. } => Vec::new(),
     }
@@ -334,7 +441,7 @@ impl Ways<'_> {
     /// Whether one of the others can be reached; `None` where a bound was reached first.
     fn can_reach(&mut self, from: &State) -> Option<bool> {
         let found = exhaustive::explore(self.world, from, &limits(self.deadline));
-        let is_reached = found.finals.iter().any(|(_, state)| self.others.contains(&fingerprint(state)));
+        let is_reached = found.finals.iter().any(|(_, state)| self.others.contains(&state.end_name()));
         (is_reached || found.cuts.is_empty()).then_some(is_reached)
     }
 }

@@ -1,10 +1,11 @@
 //! An execution as a graph, as herd draws it: program order (po), reads-from (rf), coherence (co), from-reads (fr).
 //!
-//! Nodes are accesses to memory that at least two cores touch. Coherence is the order in which writes became visible, among
+//! Nodes are the accesses that another could see ([`Shared`]). Coherence is the order in which writes became visible, among
 //! those with the same first byte; a read is from the write that gave its first byte. (Alglave, Maranget, Tautschnig,
 //! Herding Cats, TOPLAS 2014.)
 
 use super::explain::{Effect, Explanation, Stored, shown};
+use super::shared::Shared;
 use crate::core::CoreId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,32 +20,14 @@ struct Access {
 /// The graph in the language of graphviz; `name` names addresses.
 pub fn dot(explanation: &Explanation, name: impl Fn(u64) -> String) -> String {
     let mut graph = Graph::default();
-    let shared = shared(explanation);
+    let shared = Shared::of(explanation);
     for row in &explanation.rows {
         let Some(core) = row.core else { continue };
-        for effect in row.effects.iter().filter(|effect| address_of(effect).is_some_and(|at| shared.contains(&at))) {
+        for effect in row.effects.iter().filter(|effect| shared.has(effect)) {
             graph.take(core, effect);
         }
     }
     graph.text(name)
-}
-
-/// Addresses that at least two cores touch.
-fn shared(explanation: &Explanation) -> BTreeSet<u64> {
-    let mut cores: HashMap<u64, BTreeSet<CoreId>> = HashMap::new();
-    for row in &explanation.rows {
-        let addresses = row.effects.iter().filter_map(address_of);
-        addresses.for_each(|at| _ = row.core.map(|core| cores.entry(at).or_default().insert(core)));
-    }
-    cores.into_iter().filter(|(_, cores)| cores.len() > 1).map(|(at, _)| at).collect()
-}
-
-fn address_of(effect: &Effect) -> Option<u64> {
-    match effect {
-        Effect::Load { address, .. } => Some(*address),
-        Effect::Store { stored, .. } | Effect::Drain { stored } => Some(stored.address),
-        Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault => None,
-    }
 }
 
 #[derive(Default)]
@@ -83,7 +66,7 @@ impl Graph {
                     self.coherence.entry(stored.address).or_default().push(write);
                 }
             }
-            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault => (),
+            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault { .. } => (),
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Ending {
     pub choices: Vec<Choice>,
     /// What happened, from the region's beginning on.
     pub events: Vec<Line>,
+    /// How many steps it took after the region.
+    pub steps_after: u64,
     /// Why it stopped; `None` when it had not after the steps allowed.
     pub stop: Option<Stop>,
 }
@@ -152,7 +154,7 @@ impl Region {
             events.extend(machine.take_events());
         }
         let choices = [self.before.as_slice(), choices, &turns.choices].concat();
-        Ending { choices, events, stop: machine.stop().copied() }
+        Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied() }
     }
 
     /// Goes on to the end from a state of the region's end; returns why it stopped.

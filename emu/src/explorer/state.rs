@@ -6,7 +6,7 @@
 
 use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
-use super::local::{Input, LocalId, Locals};
+use super::local::{Input, LocalId, Locals, fingerprint};
 use super::op::{Op, Place, Taken};
 use super::stage::{Around, Stage, Tried};
 use super::toggles::Toggles;
@@ -34,6 +34,17 @@ pub(super) struct State {
     pub(super) memory: Delta,
     pub(super) board: BoardId,
     pub(super) stop: Option<Stop>,
+}
+
+impl State {
+    /// What an end is recognised by when any way to it will do: of a run that ends early only why, and its devices. How far
+    /// the others had come by then is nothing that can be seen.
+    pub(super) fn end_name(&self) -> u128 {
+        match self.stop {
+            Some(stop) => fingerprint(&(stop, self.board)),
+            None => fingerprint(self),
+        }
+    }
 }
 
 /// Something that happens.

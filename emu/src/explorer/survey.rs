@@ -1,6 +1,6 @@
 //! Everything a guest program can come to under one memory model.
 
-use super::explain::{Explanation, Wanted};
+use super::explain::{Explanation, Sought, Wanted};
 use super::limits::{Cut, Limits};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
@@ -13,7 +13,9 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::{MOST_STEPS, Schedule, text_of};
 use crate::testbench::Output;
+use crate::trace::Fault;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
+use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{Hash, Hasher};
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Steps after which a guest that has left its region is given up.
 const LONGEST_ENDING: u64 = 20_000_000;
+
+/// Why nothing is complete when a guest was given up after its region.
+pub(super) const DOES_NOT_END: &str = "the guest does not end after its region, as far as it was followed";
 
 /// A guest at the beginning of its region, to be explored under one model after another.
 pub struct Surveyor {
@@ -110,8 +115,34 @@ pub struct Reached {
     pub exit_code: Option<u8>,
     /// The screen at the end, when screens are what counts.
     pub screen: Option<Picture>,
+    /// Why it faulted, if it did.
+    pub fault: Option<Fault>,
+    /// Where it was given up after its region, if it was.
+    pub given_up: Option<GivenUp>,
+    /// Final states that are no violation, though others with this outcome may be.
+    passing: Vec<usize>,
     /// A state from which no end is reached.
     hang: Option<u32>,
+}
+
+/// Where a guest was when it was given up after its region.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct GivenUp {
+    /// Steps of all cores from the region's end on.
+    pub steps: u64,
+    /// Where each core was.
+    pub cores: Vec<Whereabouts>,
+}
+
+/// Where a core is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Whereabouts {
+    /// Which.
+    pub core: CoreId,
+    /// Whether it has halted.
+    pub halted: bool,
+    /// Linear address of its next instruction.
+    pub pc: u64,
 }
 
 impl Reached {
@@ -160,13 +191,16 @@ impl Surveyor {
                 continue;
             }
             let region = self.explorer.path(&self.start, &explored, index);
-            let (mut exit_code, mut screen) = (None, None);
+            let (mut exit_code, mut screen, mut fault, mut given_up) = (None, None, None, None);
             let (outcome, choices) = match end {
                 End::Over => {
                     let ending = self.finish(model, &region);
                     screen = (self.judging == Judging::Screen).then(|| self.screen());
-                    if let Some(Stop::Exited { code }) = ending.stop {
-                        exit_code = Some(code);
+                    match ending.stop {
+                        Some(Stop::Exited { code }) => exit_code = Some(code),
+                        Some(Stop::Faulted { fault: why, .. }) => fault = Some(why),
+                        Some(Stop::AllHalted) => (),
+                        None => given_up = Some(self.given_up(ending.steps_after)),
                     }
                     let outcome = self.outcome_of(&ending);
                     let choices = self.worth_telling(&outcome, &region, ending);
@@ -184,15 +218,22 @@ impl Surveyor {
                 finals: Vec::new(),
                 exit_code,
                 screen,
+                fault,
+                given_up,
+                passing: Vec::new(),
                 hang: None,
             };
             let is_bad = new.is_violation(&outcome);
             let reached = outcomes.entry(outcome.clone()).or_insert_with(|| new.clone());
             // What looks the same may be a violation in one run and none in another: then it is told as the violation.
             if is_bad && !reached.is_violation(&outcome) {
-                *reached = Reached { states: reached.states, ..new };
+                let passing = std::mem::take(&mut reached.passing);
+                *reached = Reached { states: reached.states, passing, ..new };
             }
             reached.states += 1;
+            if !is_bad {
+                reached.passing.push(index);
+            }
             if is_bad == reached.is_violation(&outcome) {
                 reached.finals.push(index);
             }
@@ -208,6 +249,9 @@ impl Surveyor {
                 finals: Vec::new(),
                 exit_code: None,
                 screen: None,
+                fault: None,
+                given_up: None,
+                passing: Vec::new(),
                 hang: Some(hang.first),
             });
         }
@@ -272,6 +316,15 @@ impl Surveyor {
         }
     }
 
+    /// Where the guest is that was followed for so many steps after its region.
+    fn given_up(&mut self, steps: u64) -> GivenUp {
+        let machine = self.region.finished();
+        let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.halted).collect();
+        let at = cores(halted.len() as u8).zip(halted);
+        let cores = at.map(|(core, halted)| Whereabouts { core, halted, pc: machine.linear_pc(core) }).collect();
+        GivenUp { steps, cores }
+    }
+
     /// The picture of the last frame that the guest presented, or of its text screen, where it has ended.
     fn screen(&mut self) -> Picture {
         let bus = self.region.finished().outer_state().board.bus();
@@ -321,18 +374,28 @@ impl Surveyor {
             Some(number) => Wanted::Hang(number),
             None => Wanted::Finals(reached.finals.clone()),
         };
+        let violates = reached.is_violation(outcome);
+        // Where not all are known, nothing can be said of when they can no longer be reached.
         let others =
-            survey.outcomes.iter().filter(|(other, reached)| *other != outcome && !reached.is_violation(other));
-        let others: Vec<usize> = others.flat_map(|(_, reached)| reached.finals.iter().copied()).collect();
-        let explanation = self.explorer.explain(&self.start, &survey.explored, &wanted, &others, time);
+            survey.outcomes.iter().filter(|(other, _)| survey.has_all_finals() && (violates || *other != outcome));
+        let others: Vec<usize> = others.flat_map(|(_, reached)| reached.passing.iter().copied()).collect();
+        let explained = &survey.explored;
+        let mut explanation = self.explorer.explain(&self.start, explained, &wanted, &others, time, Sought::Fewest);
         let choices = match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => [self.region.before(), &explanation.choices].concat(),
             _ => {
-                let ending = self.finish(survey.model, &explanation.choices);
+                let mut ending = self.finish(survey.model, &explanation.choices);
+                if self.outcome_of(&ending) != *outcome {
+                    // An end inside the region that looks the same came after the cores had said something else.
+                    explanation = self.explorer.explain(&self.start, explained, &wanted, &others, time, Sought::Known);
+                    ending = self.finish(survey.model, &explanation.choices);
+                }
                 assert_eq!(self.outcome_of(&ending), *outcome, "the way told leads to the outcome it is told for");
                 self.worth_telling(outcome, &explanation.choices, ending)
             }
         };
+        explanation.violates = violates;
+        explanation.pixels_from = (self.judging == Judging::Screen).then_some(self.settings.ram_bytes);
         let schedule = self.schedule(survey.model, choices);
         Some((explanation, schedule))
     }
@@ -372,16 +435,27 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.explored.is_complete() && !self.is_late && !self.outcomes.contains_key(&Outcome::Unfinished)
+        self.has_all_finals() && !self.outcomes.contains_key(&Outcome::Unfinished)
     }
 
-    /// Why not.
+    /// Whether every state in which nothing more is possible has been met and gone on from.
+    fn has_all_finals(&self) -> bool {
+        self.explored.is_complete() && !self.is_late
+    }
+
+    /// What exploration left out.
     pub fn cuts(&self) -> Vec<Cut> {
         let mut cuts = self.explored.cuts();
         if self.is_late && !cuts.contains(&Cut::Time) {
             cuts.push(Cut::Time);
         }
         cuts
+    }
+
+    /// Everything that makes it incomplete, in words.
+    pub fn reasons(&self) -> Vec<String> {
+        let endless = self.outcomes.contains_key(&Outcome::Unfinished).then(|| DOES_NOT_END.to_owned());
+        self.cuts().iter().map(ToString::to_string).chain(endless).collect()
     }
 }
 

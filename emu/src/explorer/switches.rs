@@ -1,7 +1,7 @@
 //! Paths with few context switches: what a person can follow.
 //!
 //! A search by rising cost (Dijkstra 1959), where what costs is that another core goes on, and after that that a store
-//! leaves its buffer only when another core has gone on. Nothing is reduced here but what the running core does on its own:
+//! leaves its buffer only when another core has gone on, or not before the run ends. Nothing is reduced here but what the running core does on its own:
 //! orders that partial-order reduction takes for equal differ in how well they read.
 //!
 //! Bounded by a number of *preemptions* (switches away from a core that could have gone on; Musuvathi and Qadeer, PLDI 2007)
@@ -73,13 +73,12 @@ impl Switches<'_> {
             }
             let Node { state, last, number } = &nodes[index];
             let (state, last, number) = (state.clone(), *last, *number);
-            let name = fingerprint(&state);
-            if targets.is_some_and(|targets| targets.contains(&name)) {
+            if targets.is_some_and(|targets| targets.contains(&state.end_name())) {
                 return (found, Some(number));
             }
             let steps = self.steps(&state, last, &mut found);
             if steps.is_empty() {
-                if seen_finals.insert(name) {
+                if seen_finals.insert(fingerprint(&state)) {
                     found.finals.push((number, state));
                 }
                 continue;
@@ -96,6 +95,7 @@ impl Switches<'_> {
                     Step::Operate(core) => Some(core),
                     Step::Drain(..) | Step::Arrive => last,
                 };
+                let cost = (cost.0, cost.1 + left_behind(&after, last) as u32);
                 let next = found.met.len() as u32;
                 found.met.push(Met { from: Some((number, step)) });
                 queue.push(Reverse((cost, nodes.len())));
@@ -135,4 +135,11 @@ impl Switches<'_> {
             (Step::Operate(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
         }
     }
+}
+
+/// How many stores are still in their buffers where a run ends, after a step of another core than theirs, `last`'s.
+pub(super) fn left_behind(state: &State, last: Option<CoreId>) -> usize {
+    let cores = state.cores.iter().enumerate();
+    let others = cores.filter(|(index, _)| state.stop.is_some() && last.is_none_or(|last| last.index() != *index));
+    others.map(|(_, at)| at.buffer.entries().len()).sum()
 }

@@ -15,6 +15,8 @@ pub(super) const LOOP: &[u8] = b"\xeb\xfe"; // jmp $
 pub(super) const WAIT: &[u8] = b"\x83\x3c\x25\x00\x00\x18\x00\x01\x75\xf6"; // cmp dword [0x180000], 1; jne
 /// Begins and ends its region, then never ends.
 pub(super) const REGION_THEN_LOOP: &[u8] = b"\x66\x87\xdb\x66\x87\xc9\xf3\x90\xeb\xfc"; // xchg bx, bx; xchg cx, cx; pause; jmp
+/// Reads the time and halts for good.
+pub(super) const TIME: &[u8] = b"\x0f\x31\xfa\xf4"; // rdtsc; cli; hlt
 /// Writes to the serial port without end.
 pub(super) const FLOOD: &[u8] = b"\x66\xba\xf8\x03\xb0\x78\xee\xeb\xfd"; // mov dx, 0x3f8; mov al, 'x'; out dx, al; jmp
 /// Writes its command line to the serial port and exits with 0.

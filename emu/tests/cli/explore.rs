@@ -1,6 +1,6 @@
 //! `fencepost explore` and `fencepost fences`: bounds, and what is told.
 
-use super::elf::{Elf, FLOOD, HALT, LOOP, REGION_THEN_LOOP, WAIT};
+use super::elf::{Elf, FAULT, FLOOD, HALT, LOOP, REGION_THEN_LOOP, TIME, WAIT};
 use super::fencepost::Folder;
 
 #[test]
@@ -74,9 +74,104 @@ fn rounds_of_a_core_that_waits_are_told_once() {
 fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
     let folder = Folder::new().with("never.elf", &Elf::default().file(REGION_THEN_LOOP));
     let said = folder.run("explore never.elf --save saved").exits_with(3);
-    assert!(said.stdout.contains("(does not end after the region)"), "{said:?}");
+    for words in
+        ["(does not end after the region): given up after ", " steps; core 0 is at 0x100008, core 1 is at 0x100008"]
+    {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
     let replay = "run never.elf --schedule saved/never-tso-1.schedule";
     assert!(said.stdout.contains(replay), "{said:?}");
     let replayed = folder.run(replay).exits_with(0);
     assert!(replayed.stderr.contains("the schedule has ended; the guest has not"), "{replayed:?}");
+}
+
+#[test]
+fn what_the_decisive_step_rules_out_is_said_as_it_is() {
+    let folder = Folder::new();
+    let said = folder.run("explore store-buffering").exits_with(1);
+    assert!(said.stdout.contains("^ from here on a violation cannot be avoided"), "{said:?}");
+    let said = folder.run_words(&["explore", "store-buffering", "--explain", "r0=0 r1=1"]).exits_with(1);
+    assert!(said.stdout.contains("^ from here on no other outcome can be reached that is no violation"), "{said:?}");
+}
+
+#[test]
+fn of_a_long_store_buffer_both_ends_are_told() {
+    // mov dword [0x180000 + 4 * index], 1
+    let store = |index: u8| [0xc7, 0x04, 0x25, 4 * index, 0x00, 0x18, 0x00, 0x01, 0x00, 0x00, 0x00];
+    let code: Vec<u8> = (0..12).flat_map(store).chain(HALT.iter().copied()).collect();
+    let folder = Folder::new().with("stores.elf", &Elf::default().file(&code));
+    let outcome = "(every core halted, no outcome)";
+    let said = folder.run_words(&["explore", "stores.elf", "--whole", "--explain", outcome]).exits_with(0);
+    assert!(said.stdout.contains("0x18000c=1 ... 4 more ... 0x180020=1"), "{said:?}");
+}
+
+#[test]
+fn a_fault_is_told_with_its_cause() {
+    let folder = Folder::new().with("fault.elf", &Elf::default().file(FAULT));
+    let said = folder.run("explore fault.elf --whole").exits_with(1);
+    for words in ["\n  (fault at 0x100001): invalid opcode (#UD)", "faults: invalid opcode (#UD)"] {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
+}
+
+#[test]
+fn explore_and_fences_give_the_same_reasons_for_no_answer() {
+    let never = Elf::default().file(REGION_THEN_LOOP);
+    let folder = Folder::new().with("time.elf", &Elf::default().file(TIME)).with("never.elf", &never);
+    for (guest, reason) in [
+        ("time.elf --whole", "  cut off: a core reads the time"),
+        ("never.elf", "  cut off: the guest does not end after its region, as far as it was followed"),
+    ] {
+        for verb in ["explore", "fences"] {
+            let said = folder.run(&format!("{verb} {guest}")).exits_with(3);
+            let reasons: Vec<&str> = said.stdout.lines().filter(|line| line.contains("cut off")).collect();
+            assert_eq!(reasons, [reason], "{verb}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn the_command_beside_a_hang_confirms_it() {
+    let folder = Folder::new().with("wait.elf", &Elf::default().file(WAIT));
+    let said = folder.run("explore wait.elf --whole --save saved").exits_with(1);
+    let command = "explore wait.elf --whole --strategy replay --schedule saved/wait-tso-1.schedule";
+    assert!(said.stdout.contains(&format!("fencepost {command}")), "{said:?}");
+    let confirmed = folder.run(command).exits_with(1);
+    assert!(confirmed.stdout.contains("(deadlock: core 0 at 0x100000, core 1 at 0x100000)"), "{confirmed:?}");
+    let run = folder.run("run wait.elf --schedule saved/wait-tso-1.schedule").exits_with(0);
+    let hint = "fencepost explore wait.elf --strategy replay --schedule saved/wait-tso-1.schedule";
+    assert!(run.stderr.contains(hint), "{run:?}");
+}
+
+#[test]
+fn a_misspelt_outcome_does_not_cost_the_report() {
+    let folder = Folder::new();
+    let said = folder.run("explore store-buffering/mfence --explain r0=7").exits_with(2);
+    assert!(said.stdout.starts_with("tso: complete") && said.stderr.contains("no outcome `r0=7`"), "{said:?}");
+    let said = folder.run("explore store-buffering/mfence --dot graph.dot --json").exits_with(2);
+    assert!(said.stderr.contains("there is no violation to draw"), "{said:?}");
+    assert_eq!(said.json()["models"][0]["complete"], true);
+}
+
+#[test]
+fn fences_of_which_either_can_go_are_said_to_be_so() {
+    // Core 0: mov [0x180000], 1; mfence; mfence; mov eax, [0x180040]. Core 1: the same with the words exchanged.
+    let side = |mine: u8, theirs: u8| {
+        let store = [0xc7, 0x04, 0x25, mine, 0x00, 0x18, 0x00, 0x01, 0x00, 0x00, 0x00];
+        let load = [0x8b, 0x04, 0x25, theirs, 0x00, 0x18, 0x00];
+        [store.as_slice(), b"\x0f\xae\xf0\x0f\xae\xf0", &load, b"\xeb"].concat()
+    };
+    let (one, other) = (side(0x00, 0x40), side(0x40, 0x00));
+    // test edi, edi; jnz other; one; jmp out; other; jmp out; out: lock add [0x180080], eax; lock inc dword [0x1800c0];
+    // again: cmp dword [0x1800c0], 2; jne again; cmp dword [0x180080], 0; sete al; out 0xf4, al
+    let length = one.len() as u8 + 1;
+    let out = b"\xf0\x01\x04\x25\x80\x00\x18\x00\xf0\xff\x04\x25\xc0\x00\x18\x00\
+        \x83\x3c\x25\xc0\x00\x18\x00\x02\x75\xf6\x83\x3c\x25\x80\x00\x18\x00\x00\x0f\x94\xc0\xe6\xf4";
+    let code = [b"\x85\xff\x75", [length].as_slice(), &one, &[length], &other, &[0], out].concat();
+    let folder = Folder::new().with("twice.elf", &Elf::default().file(&code));
+    let said = folder.run("fences twice.elf --whole").exits_with(0);
+    assert!(said.stdout.contains("right as it is"), "{said:?}");
+    for words in ["  not needed: 0x10000f  mfence", "once those are gone, though not before: ", "can go at once."] {
+        assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
+    }
 }

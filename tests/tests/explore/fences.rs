@@ -10,6 +10,10 @@ use fencepost::memory_model::MemoryModel;
 const TSO: MemoryModel = MemoryModel::TSO;
 const PSO: MemoryModel = MemoryModel::PSO;
 
+/// Words of RAM on lines of their own, beside X and Y.
+const SUM: u64 = Y + 0x40;
+const DONE: u64 = Y + 0x80;
+
 fn findings(name: &str, model: MemoryModel) -> Findings {
     let mut surveyor = program(name).expect("it has a region");
     examine(&mut surveyor, model, &Limits::default(), &Patience::default())
@@ -51,6 +55,51 @@ fn a_fence_that_is_needed_is_not_called_redundant_and_one_that_is_not_is() {
         (findings("store-buffering/mfence", TSO), findings("store-buffering/mfence", MemoryModel::SC));
     assert_eq!((needed.holds, needed.fences.len(), needed.redundant.len()), (true, 1, 0));
     assert_eq!((useless.holds, useless.fences.len(), useless.redundant.len()), (true, 1, 1));
+}
+
+/// Stores to `mine`, does `then`, reads `theirs`; core 1 reports whether neither has read what the other stored.
+fn exchange(fences: [usize; 2]) -> fencepost::explorer::survey::Surveyor {
+    use iced_x86::code_asm::{CodeAssembler, al, dword_ptr, eax};
+    let core = |mine: u64, theirs: u64, mfences: usize| {
+        move |a: &mut CodeAssembler| {
+            a.mov(dword_ptr(mine), 1)?;
+            (0..mfences).try_for_each(|_| a.mfence())?;
+            a.mov(eax, dword_ptr(theirs))?;
+            a.lock().add(dword_ptr(SUM), eax)?;
+            a.lock().inc(dword_ptr(DONE))?;
+            // Both wait; either may report.
+            let mut again = a.create_label();
+            a.set_label(&mut again)?;
+            a.cmp(dword_ptr(DONE), 2)?;
+            a.jne(again)?;
+            a.cmp(dword_ptr(SUM), 0)?;
+            a.sete(al)?;
+            a.out(0xf4, al)
+        }
+    };
+    let [one, other] = fences;
+    let (one, other) = (core(X, Y, one), core(Y, X, other));
+    cores(&[&one, &other])
+}
+
+#[test]
+fn fences_that_are_each_not_needed_alone_are_tried_without_each_other() {
+    let found = examine(&mut exchange([2, 1]), TSO, &Limits::default(), &Patience::default());
+    assert!(found.holds && found.complete && found.fences.len() == 3, "{found:?}");
+    let [first, second, _] = found.fences[..] else { unreachable!("there are three") };
+    assert_eq!((found.redundant, found.removable, found.needed_then), (vec![first, second], vec![first], vec![second]));
+    // Of three in a row two can go at once.
+    let found = examine(&mut exchange([3, 1]), TSO, &Limits::default(), &Patience::default());
+    assert_eq!((found.redundant.len(), found.removable.len(), found.needed_then.len()), (3, 2, 1));
+}
+
+#[test]
+fn of_a_program_that_is_wrong_the_fences_are_judged_with_a_cure_in_place() {
+    let found = examine(&mut exchange([2, 0]), TSO, &Limits::default(), &Patience::default());
+    assert!(found.violated && found.complete && cures(&found).contains(&(1, 0)), "{found:?}");
+    assert_eq!((found.fences.len(), found.removable.len(), found.needed_then.len()), (2, 1, 1));
+    let needed = examine(&mut exchange([1, 0]), TSO, &Limits::default(), &Patience::default());
+    assert_eq!((needed.violated, needed.fences.len(), needed.redundant.len()), (true, 1, 0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, counted, grouped};
 use fencepost::explorer::explain::Explanation;
-use fencepost::explorer::survey::{Outcome, Reached, Survey};
+use fencepost::explorer::survey::{GivenUp, Outcome, Reached, Survey, Whereabouts};
 use fencepost::loader::Symbols;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
@@ -69,6 +69,10 @@ struct Row {
     listed: Option<bool>,
     replay: Option<String>,
     schedule: String,
+    /// Why it faulted, in words.
+    fault: Option<String>,
+    /// Where it was given up after its region.
+    given_up: Option<GivenUp>,
 }
 
 impl Report {
@@ -122,12 +126,13 @@ impl ModelReport {
         files: &[Option<PathBuf>],
         told: Option<Told>,
     ) -> ModelReport {
+        let again = Again { words, is_whole: explore.guest.is_whole() };
         let outcomes: Vec<Row> = survey
             .outcomes
             .iter()
             .enumerate()
             .map(|(index, (outcome, reached))| {
-                Row::new(outcome, reached, variant, survey.model, words, files.get(index).and_then(Option::as_ref))
+                Row::new(outcome, reached, variant, survey.model, &again, files.get(index).and_then(Option::as_ref))
             })
             .collect();
         let is_reached = |text: &str| outcomes.iter().any(|row| row.outcome == text);
@@ -145,7 +150,7 @@ impl ModelReport {
         ModelReport {
             model: survey.model.name(),
             complete: survey.is_complete(),
-            cuts: survey.cuts().iter().map(ToString::to_string).collect(),
+            cuts: survey.reasons(),
             states: survey.explored.states(),
             transitions: survey.explored.transitions(),
             executions: survey.explored.executions(),
@@ -155,7 +160,7 @@ impl ModelReport {
             missing,
             told: told.map(|told| ToldRow {
                 outcome: told.outcome.to_string(),
-                replay: replay(words, &told.schedule),
+                replay: again.by_text(&told.outcome, &told.schedule),
                 schedule: told.schedule.to_string(),
                 explanation: told.explanation,
             }),
@@ -181,6 +186,10 @@ impl ModelReport {
         }
         let head = [("outcome", Align::Left), ("states", Align::Right), ("", Align::Left), ("replay", Align::Left)];
         text += &table::text(&head, self.outcomes.iter().map(|row| (row.cells(), row.violation)), coloured);
+        for row in &self.outcomes {
+            let remark = row.remark(symbols);
+            text += &remark.map_or(String::new(), |remark| format!("  {}: {remark}\n", row.outcome));
+        }
         for missing in &self.missing {
             let proof = if self.complete { "cannot be reached" } else { "was not reached" };
             text += &format!("`{missing}` must be reachable and {proof}\n");
@@ -202,10 +211,35 @@ impl ModelReport {
     }
 }
 
-/// The command that replays `schedule`, unless it is long.
-fn replay(words: &str, schedule: &Schedule) -> Option<String> {
-    let text = schedule.to_string();
-    (text.len() <= SHORT_SCHEDULE).then(|| format!("fencepost run {words} --schedule {}", quoted(&text)))
+/// What commands that give an outcome again have in common.
+struct Again<'a> {
+    words: &'a str,
+    is_whole: bool,
+}
+
+impl Again<'_> {
+    /// The command that gives `outcome` again with its schedule, unless that is long.
+    fn by_text(&self, outcome: &Outcome, schedule: &Schedule) -> Option<String> {
+        let text = schedule.to_string();
+        (text.len() <= SHORT_SCHEDULE).then(|| self.command(outcome, &quoted(&text)))
+    }
+
+    /// The command that gives `outcome` again with the schedule in `given`. That nothing more can happen no run can tell.
+    fn command(&self, outcome: &Outcome, given: &str) -> String {
+        let Again { words, is_whole } = self;
+        match outcome {
+            Outcome::Deadlock(_) | Outcome::Livelock(_) => {
+                let whole = if *is_whole { " --whole" } else { "" };
+                format!("fencepost explore {words}{whole} --strategy replay --schedule {given}")
+            }
+            Outcome::Reported(_)
+            | Outcome::Exited(_)
+            | Outcome::Screen(_)
+            | Outcome::AllHalted
+            | Outcome::Faulted(_)
+            | Outcome::Unfinished => format!("fencepost run {words} --schedule {given}"),
+        }
+    }
 }
 
 impl Row {
@@ -214,7 +248,7 @@ impl Row {
         reached: &Reached,
         variant: Option<&'static Variant>,
         model: MemoryModel,
-        words: &str,
+        again: &Again,
         file: Option<&PathBuf>,
     ) -> Row {
         let reported = match outcome {
@@ -226,8 +260,8 @@ impl Row {
         let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {
-            Some(file) => Some(format!("fencepost run {words} --schedule {}", quoted_path(file))),
-            None => replay(words, &reached.schedule),
+            Some(file) => Some(again.command(outcome, &quoted_path(file))),
+            None => again.by_text(outcome, &reached.schedule),
         };
         Row {
             outcome: outcome.to_string(),
@@ -237,7 +271,22 @@ impl Row {
             listed: judgement.map(|judgement| judgement != Judgement::Unlisted),
             replay,
             schedule,
+            fault: reached.fault.map(|fault| fault.to_string()),
+            given_up: reached.given_up.clone(),
         }
+    }
+
+    /// What there is to say beside the name.
+    fn remark(&self, symbols: &Symbols) -> Option<String> {
+        let given_up = |given_up: &GivenUp| {
+            let place = |at: &Whereabouts| match at.halted {
+                true => format!("{} has halted", at.core),
+                false => format!("{} is at {}", at.core, timeline::place(symbols, at.pc)),
+            };
+            let places: Vec<String> = given_up.cores.iter().map(place).collect();
+            format!("given up after {}; {}", counted(given_up.steps, "step"), places.join(", "))
+        };
+        self.fault.clone().or_else(|| self.given_up.as_ref().map(given_up))
     }
 
     fn cells(&self) -> Vec<String> {

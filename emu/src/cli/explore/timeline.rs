@@ -4,11 +4,14 @@ use crate::cli::colour::{Colour, paint};
 use crate::cli::table::counted;
 use fencepost::core::CoreId;
 use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
+use fencepost::explorer::shared::Shared;
 use fencepost::loader::Symbols;
-use std::collections::HashMap;
 
 /// The width of a core's column, in characters.
 const COLUMN: usize = 44;
+
+/// Of a buffer with more stores than this only the oldest and the youngest are told, half of them each.
+const MOST_ENTRIES: usize = 8;
 
 /// The most rows of a round that is looked for.
 const LONGEST_ROUND: usize = 32;
@@ -17,7 +20,7 @@ const FEWEST_ROUNDS: usize = 4;
 
 /// The lines that tell `explanation`.
 pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, coloured: bool) -> Vec<String> {
-    let timeline = Timeline { symbols, shared: shared(explanation), cores };
+    let timeline = Timeline { symbols, shared: Shared::of(explanation), cores };
     let head: String = (0..cores).map(|core| format!("{:COLUMN$}", CoreId(core).to_string())).collect();
     let mut lines = vec![paint(format!("      {head}").trim_end(), Colour::Faint, coloured)];
     let told = timeline.told(explanation, coloured);
@@ -92,29 +95,8 @@ fn folded(told: &[Told]) -> Vec<Piece<'_>> {
 
 struct Timeline<'a> {
     symbols: &'a Symbols,
-    /// Which cores touch each address.
-    shared: HashMap<u64, u64>,
+    shared: Shared,
     cores: u8,
-}
-
-/// Bit sets of the cores that touch each address.
-fn shared(explanation: &Explanation) -> HashMap<u64, u64> {
-    let mut shared: HashMap<u64, u64> = HashMap::new();
-    for row in &explanation.rows {
-        let Some(core) = row.core else { continue };
-        for address in row.effects.iter().filter_map(address_of) {
-            *shared.entry(address & !7).or_default() |= 1 << core.0;
-        }
-    }
-    shared
-}
-
-fn address_of(effect: &Effect) -> Option<u64> {
-    match effect {
-        Effect::Load { address, .. } => Some(*address),
-        Effect::Store { stored, .. } | Effect::Drain { stored } => Some(stored.address),
-        Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault => None,
-    }
 }
 
 impl Timeline<'_> {
@@ -135,11 +117,11 @@ impl Timeline<'_> {
             let mut lines: Vec<String> = cells.collect();
             if is_decisive {
                 lines = lines.iter().map(|line| paint(line, Colour::Bad, coloured)).collect();
-                lines.push(paint("^ from here on it cannot be avoided", Colour::Bad, coloured));
+                lines.push(paint(decision(explanation), Colour::Bad, coloured));
                 if let Some(instead) = &explanation.instead {
                     let who = instead.core.map_or("a device".to_owned(), |core| core.to_string());
                     let cells = self.cells(instead, &before).join("; ");
-                    lines.push(format!("  it could, had instead: {who}: {cells}"));
+                    lines.push(format!("  {}, had instead: {who}: {cells}", alternative(explanation)));
                 }
             }
             told.push(Told { number, lines });
@@ -154,18 +136,15 @@ impl Timeline<'_> {
 
     /// A source line, or an address, and the instruction there.
     fn place(&self, pc: u64, instruction: Option<&str>) -> String {
-        let place = self.symbols.place(pc).map(|(file, line)| {
-            let short = file.rsplit('/').next().unwrap_or(&file).to_owned();
-            format!("{short}:{line}")
-        });
-        format!("{}  {}", place.unwrap_or_else(|| format!("{pc:#x}")), instruction.unwrap_or_default())
+        format!("{}  {}", place(self.symbols, pc), instruction.unwrap_or_default())
     }
 
     /// Whether a row says something about how the cores meet.
     fn is_telling(&self, row: &Row) -> bool {
-        row.effects.iter().any(|effect| match address_of(effect) {
-            Some(address) => self.shared.get(&(address & !7)).is_some_and(|cores| cores.count_ones() > 1),
-            None => *effect != Effect::Finish,
+        row.effects.iter().any(|effect| match effect {
+            Effect::Load { .. } | Effect::Store { .. } | Effect::Drain { .. } => self.shared.has(effect),
+            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Fault { .. } => true,
+            Effect::Finish => false,
         })
     }
 
@@ -210,13 +189,18 @@ impl Timeline<'_> {
             Effect::Device => format!("{indent}reaches a device"),
             Effect::Arrive => format!("{indent}a posted write arrives"),
             Effect::Finish => format!("{indent}is at its end"),
-            Effect::Fault => format!("{indent}faults"),
+            Effect::Fault { fault } => format!("{indent}faults: {fault}"),
         }
     }
 
     fn buffer(&self, buffer: &[Stored]) -> String {
-        let entries: Vec<String> =
-            buffer.iter().map(|stored| format!("{}={}", self.name(stored.address), shown(stored.value))).collect();
+        let entry = |stored: &Stored| format!("{}={}", self.name(stored.address), shown(stored.value));
+        let mut entries: Vec<String> = buffer.iter().map(entry).collect();
+        if entries.len() > MOST_ENTRIES {
+            let middle = MOST_ENTRIES / 2..entries.len() - MOST_ENTRIES / 2;
+            let more = format!("... {} more ...", middle.len());
+            entries.splice(middle, [more]);
+        }
         format!("[{}]", entries.join(" "))
     }
 
@@ -227,6 +211,28 @@ impl Timeline<'_> {
     fn in_column(&self, core: Option<CoreId>, cell: &str) -> String {
         let column = core.map_or(0, CoreId::index).min(usize::from(self.cores));
         format!("{}{cell}", " ".repeat(column * COLUMN))
+    }
+}
+
+/// What the decisive row decides.
+fn decision(explanation: &Explanation) -> &'static str {
+    if explanation.violates {
+        "^ from here on a violation cannot be avoided"
+    } else {
+        "^ from here on no other outcome can be reached that is no violation"
+    }
+}
+
+/// What could still have been then.
+fn alternative(explanation: &Explanation) -> &'static str {
+    if explanation.violates { "it could" } else { "one could" }
+}
+
+/// The source line of the instruction at `pc`, or its address.
+pub(super) fn place(symbols: &Symbols, pc: u64) -> String {
+    match symbols.place(pc) {
+        Some((file, line)) => format!("{}:{line}", file.rsplit('/').next().unwrap_or(&file)),
+        None => format!("{pc:#x}"),
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
         seed: replayed.is_none().then(|| run.first_seed()),
         point: run.until.as_ref(),
         replay: replay(run, target, &settings, replayed.as_ref()),
+        explore: replayed.as_ref().and_then(|replayed| explore(run, target, &settings, replayed)),
     };
     let report = Report::new(&mut finished, asked);
     let code = report.exit_code();
@@ -185,6 +186,13 @@ fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Rep
         }
         (None, None) => Some(run.replay_by_seed(target, settings, run.first_seed())),
     }
+}
+
+/// The command line that explores from where the schedule ends, if it can be said shortly.
+fn explore(run: &Run, target: &Target, settings: &Settings, replayed: &Replayed) -> Option<String> {
+    let text = run.schedule.as_deref().filter(|text| text.len() <= SHORT_SCHEDULE);
+    let given = replayed.file.as_deref().map(quoted_path).or(text.map(quoted))?;
+    Some(format!("fencepost explore {} --strategy replay --schedule {given}", name(target, settings)))
 }
 
 fn replay_file(target: &Target, settings: &Settings, file: &Path) -> String {

@@ -65,6 +65,9 @@ pub(super) struct Report {
     replay: Option<String>,
     /// The schedule, if it was recorded.
     schedule: Option<String>,
+    /// The command line that tells whether cores hang where the schedule ends.
+    #[serde(skip)]
+    explore: Option<String>,
     /// What `--until` asked for and did not get.
     #[serde(skip)]
     missed: Option<String>,
@@ -84,12 +87,14 @@ pub(super) struct Asked<'a> {
     pub(super) point: Option<&'a Point>,
     /// The command line that gives the run again.
     pub(super) replay: Option<String>,
+    /// The command line that explores from the schedule's end.
+    pub(super) explore: Option<String>,
 }
 
 impl Report {
     /// The report of `run`.
     pub(super) fn new(run: &mut Run, asked: Asked) -> Report {
-        let Asked { target, image, settings, seed, point, replay } = asked;
+        let Asked { target, image, settings, seed, point, replay, explore } = asked;
         let ended = how(run, point);
         let fault = match run.stop() {
             Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
@@ -122,6 +127,7 @@ impl Report {
             debug_console: run.debug_console(),
             replay,
             schedule: None,
+            explore,
             missed: point.filter(|_| ended != How::Reached).map(ToString::to_string),
         }
     }
@@ -185,6 +191,10 @@ impl Report {
             (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
         };
         note(&format!("ended    {text}"));
+        if let (How::ScheduleEnd, Some(explore)) = (self.ended, &self.explore) {
+            note("         whether its cores wait for ever then, exploration can tell:");
+            note(&format!("         {explore}"));
+        }
         for place in self.fault.iter().flat_map(FaultReport::places) {
             note(&format!("         {place}"));
         }

@@ -7,4 +7,5 @@ mod explore {
     mod images;
     mod programs;
     mod replay;
+    mod strategies;
 }

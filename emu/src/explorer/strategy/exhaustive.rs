@@ -192,9 +192,7 @@ impl Expansion<'_> {
     fn of(&mut self, state: &State) -> Expanded {
         self.world.know(state);
         let mut expanded = Expanded::default();
-        if self.world.is_some_buffer_full(state) {
-            expanded.cuts.insert(Cut::Depth);
-        }
+        expanded.cuts.append(&mut self.world.cuts_at(state));
         for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);

@@ -55,7 +55,6 @@ impl Found {
     pub(super) fn add_path(&mut self, steps: &[Step]) -> u32 {
         let mut number = 0;
         for &step in steps {
-            self.open.push(number);
             self.met.push(Met { from: Some((number, step)) });
             number = self.met.len() as u32 - 1;
         }
@@ -70,6 +69,12 @@ impl Found {
         let met = rest.met.iter().filter_map(|met| met.from);
         self.met.extend(met.map(|(from, step)| Met { from: Some((renumbered(from), step)) }));
         self.edges.extend(rest.edges.iter().map(|&(from, to)| (renumbered(from), renumbered(to))));
+    }
+
+    /// Says that nothing is known of states out of which no step is recorded.
+    pub(super) fn leave_open(&mut self) {
+        let closed: HashSet<u32> = self.edges.iter().map(|&(from, _)| from).collect();
+        self.open = (0..self.met.len() as u32).filter(|number| !closed.contains(number)).collect();
     }
 
     pub(super) fn count_executions(&mut self) {

@@ -107,6 +107,12 @@ impl World {
         }
     }
 
+    /// Begins anew, with stores to `refused` bytes of code not allowed.
+    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>) {
+        self.locals.forget();
+        self.stage.begin_anew(refused);
+    }
+
     pub(super) fn report_progress(&self, states: usize, left: usize) {
         if let Some(watcher) = &self.watcher {
             watcher(Progress { states, left });

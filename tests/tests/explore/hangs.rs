@@ -1,8 +1,10 @@
 //! Cores that wait for ever, faults, and what exploration does not follow.
 
 use super::guests::*;
-use fencepost::explorer::survey::{Outcome, Survey};
-use fencepost::explorer::{Beyond, Cut};
+use fencepost::explorer::survey::{Outcome, Survey, Surveyor};
+use fencepost::explorer::{Beyond, Cut, Limits, Plan, Strategy};
+use fencepost::loader::Image;
+use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -154,6 +156,55 @@ fn reading_the_time_is_not_followed_and_not_called_complete() {
 fn a_store_to_code_is_not_followed_and_not_called_complete() {
     let survey = survey(&mut cores(&[&|a| a.mov(byte_ptr(0x10_0000), 0x90)]), TSO);
     assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::StoresToCode)]);
+}
+
+/// Core 0 changes an instruction of core 1's, to which core 1 comes at once, or after it has seen a flag.
+fn patched(waits: bool) -> Surveyor {
+    let assemble = || -> Result<Vec<u8>, IcedError> {
+        let mut a = CodeAssembler::new(64)?;
+        let (mut reader, mut patched) = (a.create_label(), a.create_label());
+        a.cmp(edi, 0)?;
+        a.jne(reader)?;
+        a.lea(rax, ptr(patched))?;
+        a.mov(byte_ptr(rax + 1), 7)?;
+        a.mov(dword_ptr(Y), 1)?;
+        a.hlt()?;
+        a.set_label(&mut reader)?;
+        a.nop()?;
+        if waits {
+            wait_for(&mut a, Y, 1)?;
+        }
+        a.set_label(&mut patched)?;
+        a.mov(eax, 1)?;
+        a.mov(dword_ptr(X), eax)?;
+        a.hlt()?;
+        a.assemble(0x10_0000)
+    };
+    let image = Image::from_flat("patched", assemble().expect("the code assembles"));
+    surveyor(image, Settings { cores: 2, ..Settings::default() }, true).expect("a whole guest is a region")
+}
+
+#[test]
+fn a_store_to_code_that_is_executed_later_or_elsewhere_is_never_called_complete() {
+    for (waits, strategy) in
+        [false, true].into_iter().flat_map(|waits| Strategy::ALL[..4].iter().map(move |it| (waits, *it)))
+    {
+        let explore = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+            let plan = Plan { strategy, runs: 20, ..Plan::default() };
+            let limits = Limits { threads, ..Limits::default() };
+            let mut guest = patched(waits);
+            let models = [MemoryModel::PSO, MemoryModel::SC, MemoryModel::TSO];
+            let surveys = models.map(|model| pool.install(|| guest.survey(&plan, model, &limits)));
+            surveys.map(|survey| (outcomes(&survey), survey.cuts(), survey.explored.states()))
+        };
+        let alone = explore(1);
+        for (outcomes, cuts, _) in &alone {
+            assert!(cuts.contains(&Cut::Beyond(Beyond::StoresToCode)), "{strategy:?}: {cuts:?}");
+            assert!(outcomes.is_empty(), "{strategy:?}: {outcomes:?} without core 0");
+        }
+        assert_eq!(alone, explore(4), "{strategy:?}");
+    }
 }
 
 #[test]

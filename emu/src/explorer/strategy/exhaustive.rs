@@ -43,7 +43,11 @@ pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Li
         let mut search = Search::new(world, &mut sharing, limits);
         search.run(first, began);
         let is_settled = !search.has_news;
-        let mut found = search.found;
+        let (workers, mut found) = (search.workers, search.found);
+        for worker in workers {
+            let mut worker = worker.into_inner().unwrap_or_else(PoisonError::into_inner);
+            world.stage.patches().unite(worker.stage.patches());
+        }
         if is_settled {
             found.count_executions();
             found.is_graph = found.cuts.is_empty();

@@ -91,8 +91,8 @@ pub(super) fn walk<C: Choose>(
         found.executions += 1;
         length = steps.len().max(1);
         let name = fingerprint(&end);
+        found.cuts.append(&mut world.cuts_at(&end));
         if is_over {
-            found.cuts.append(&mut world.cuts_at(&end));
             if known_finals.insert(name) {
                 let number = found.add_path(&steps);
                 found.finals.push((number, end));
@@ -110,6 +110,7 @@ pub(super) fn walk<C: Choose>(
         }
         unended += u64::from(!outlooks.get(&name).is_some_and(|is_hopeless| *is_hopeless));
     }
+    found.leave_open();
     if unended > 0 {
         found.cuts.insert(Cut::Unended(unended));
     }

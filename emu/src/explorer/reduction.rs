@@ -61,11 +61,7 @@ fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<St
     if world.boards.board(state.board).arrives_quietly() {
         return Some(Step::Arrive);
     }
-    for core in cores() {
-        if is_own_business(world, sharing, state, core) {
-            return Some(Step::Operate(core));
-        }
-    }
+    // Before the cores' own operations, so that buffers of a long run of private stores stay short.
     for core in cores() {
         let buffer = &state.cores[core.index()].buffer;
         let is_private = |index: &usize| {
@@ -74,6 +70,11 @@ fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<St
         };
         if let Some(index) = buffer.drainable(world.model).find(is_private) {
             return Some(Step::Drain(core, index as u8));
+        }
+    }
+    for core in cores() {
+        if is_own_business(world, sharing, state, core) {
+            return Some(Step::Operate(core));
         }
     }
     only_core(world, state)

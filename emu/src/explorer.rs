@@ -20,6 +20,7 @@ mod limits;
 mod local;
 mod numbering;
 mod op;
+mod patches;
 mod reduction;
 pub mod region;
 pub mod shared;
@@ -53,6 +54,7 @@ use op::Op;
 use stage::Stage;
 use state::{At, Capacity, State, Step, World};
 use std::collections::BTreeSet;
+use std::time::Instant;
 use toggles::Toggles;
 
 /// More entries than the buffer of a litmus test gets, unless it stores in a loop without end.
@@ -72,6 +74,8 @@ pub struct Explored {
     finals: Vec<Final>,
     model: MemoryModel,
     toggles: Toggles,
+    /// Bytes of code, stores to which were refused.
+    refused: BTreeSet<u64>,
 }
 
 /// The most states of a hang that are compared to tell whether anything changes in it.
@@ -204,11 +208,32 @@ impl Explorer {
     ) -> Explored {
         self.world.model = model;
         self.world.toggles.clone_from(toggles);
-        let mut found = plan.explore(&mut self.world, &start.0, limits);
+        if !self.world.stage.patches().refused().is_empty() {
+            self.world.begin_anew(BTreeSet::new());
+        }
+        let mut found = self.explore_unpatched(plan, start, limits);
+        let refused = self.world.stage.patches().refused().clone();
         let finals = std::mem::take(&mut found.finals);
         finals.iter().for_each(|(_, state)| self.world.know(state));
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
-        Explored { found, finals, model, toggles: toggles.clone() }
+        Explored { found, finals, model, toggles: toggles.clone(), refused }
+    }
+
+    /// Explores until no store to code turns up that was not refused.
+    fn explore_unpatched(&mut self, plan: &Plan, start: &Start, limits: &Limits) -> Found {
+        let began = Instant::now();
+        let mut found = plan.explore(&mut self.world, &start.0, limits);
+        let mut refused = BTreeSet::new();
+        let mut patched = self.world.stage.patches().take_both();
+        while !patched.is_empty() {
+            // What turned up first may be an earlier exploration's, or depend on which thread was faster: it is not used.
+            self.world.begin_anew(refused.clone());
+            let time = limits.time.map(|limit| limit.saturating_sub(began.elapsed()));
+            found = plan.explore(&mut self.world, &start.0, &Limits { time, threads: 1, ..*limits });
+            patched = self.world.stage.patches().take_both();
+            refused.extend(&patched);
+        }
+        found
     }
 
     /// What kind of end that final state is.
@@ -217,6 +242,7 @@ impl Explorer {
         if state.stop.is_some() {
             return End::Over;
         }
+        self.resume(explored);
         let mut end = End::Over;
         for index in 0..state.cores.len() {
             match self.world.op(state, CoreId(index as u8)) {
@@ -299,6 +325,9 @@ impl Explorer {
     fn resume(&mut self, explored: &Explored) {
         self.world.model = explored.model;
         self.world.toggles.clone_from(&explored.toggles);
+        if *self.world.stage.patches().refused() != explored.refused {
+            self.world.begin_anew(explored.refused.clone());
+        }
     }
 
     /// The instructions at which cores went on with stores in their buffers, on the way to a state.
@@ -329,6 +358,7 @@ impl Explorer {
 
     /// Where each core is in that final state, when it is not over.
     pub fn whereabouts(&mut self, explored: &Explored, index: usize) -> String {
+        self.resume(explored);
         let state = explored.finals[index].state.clone();
         self.describe(&state)
     }

@@ -8,4 +8,5 @@ mod explore {
     mod programs;
     mod replay;
     mod stories;
+    mod strategies;
 }

@@ -31,8 +31,10 @@ pub(super) struct Found {
     pub(super) executions: u64,
     /// Steps between states, for finding those that lead nowhere.
     pub(super) edges: Vec<(u32, u32)>,
-    /// Whether `edges` are all there are, between states met once each, and none of these was left unlooked at.
+    /// Whether `edges` are all there are, apart from those out of `open` states.
     pub(super) is_graph: bool,
+    /// States from which there may be more steps than `edges` says, and second meetings of a state: nothing is claimed of them.
+    pub(super) open: Vec<u32>,
     /// Why something was left out.
     pub(super) cuts: BTreeSet<Cut>,
 }
@@ -49,14 +51,30 @@ impl Found {
         steps
     }
 
-    /// Adds a path from the first state to `end`, from which nothing is possible.
-    pub(super) fn add_path(&mut self, steps: &[Step], end: State) {
+    /// Adds a path from the first state to another, and returns the other's number.
+    pub(super) fn add_path(&mut self, steps: &[Step]) -> u32 {
         let mut number = 0;
         for &step in steps {
             self.met.push(Met { from: Some((number, step)) });
             number = self.met.len() as u32 - 1;
         }
-        self.finals.push((number, end));
+        number
+    }
+
+    /// Adds what was found from state `number` on.
+    pub(super) fn graft(&mut self, number: u32, rest: &Found) {
+        // The first state of `rest` is there; each other one comes after all that are.
+        let shift = self.met.len() as u32 - 1;
+        let renumbered = |it: u32| if it == 0 { number } else { it + shift };
+        let met = rest.met.iter().filter_map(|met| met.from);
+        self.met.extend(met.map(|(from, step)| Met { from: Some((renumbered(from), step)) }));
+        self.edges.extend(rest.edges.iter().map(|&(from, to)| (renumbered(from), renumbered(to))));
+    }
+
+    /// Says that nothing is known of states out of which no step is recorded.
+    pub(super) fn leave_open(&mut self) {
+        let closed: HashSet<u32> = self.edges.iter().map(|&(from, _)| from).collect();
+        self.open = (0..self.met.len() as u32).filter(|number| !closed.contains(number)).collect();
     }
 
     pub(super) fn count_executions(&mut self) {

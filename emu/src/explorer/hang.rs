@@ -8,7 +8,7 @@ use super::found::Found;
 
 /// Groups of states that are never left once entered, and that no end is among: for each its states, the first met first.
 ///
-/// Meaningful only when nothing was cut off: a state that was not expanded leads nowhere, too.
+/// A state that may have more steps than are known counts as one from which an end can be reached: what is found here is proven.
 pub(super) fn traps(found: &Found, finals: &[u32]) -> Vec<Vec<u32>> {
     let can_end = can_end(found, finals);
     if can_end.iter().all(|can| *can) {
@@ -36,10 +36,10 @@ pub(super) fn every_state_can_end(found: &Found, finals: &[u32]) -> bool {
 /// More ways of waiting for ever than this are not told apart.
 const MOST_TRAPS: usize = 16;
 
-/// From which states an end can be reached.
+/// From which states an end can be reached, or may be.
 fn can_end(found: &Found, finals: &[u32]) -> Vec<bool> {
     let mut can_end = vec![false; found.met.len()];
-    finals.iter().for_each(|&at| can_end[at as usize] = true);
+    finals.iter().chain(&found.open).for_each(|&at| can_end[at as usize] = true);
     // States were met nearest first, so that a look or two from the last to the first are enough.
     loop {
         let mut is_changed = false;

@@ -38,6 +38,10 @@ pub enum Cut {
     Schedule,
     /// A store found its core's buffer full: orders that need a deeper buffer are missing.
     Depth,
+    /// Likewise, and the buffer is as deep as there are.
+    Deepest,
+    /// So many of the executions drawn had not come to an end when they were given up, and whether they can is not known.
+    Unended(u64),
     /// A core was about to do something that is not followed.
     Beyond(Beyond),
 }
@@ -50,6 +54,11 @@ impl std::fmt::Display for Cut {
             Cut::Sample => f.write_str("only a sample of all orders was tried"),
             Cut::Schedule => f.write_str("only the given schedule was followed"),
             Cut::Depth => f.write_str("a store buffer was full; give it more --depth or --wc-depth"),
+            Cut::Deepest => f.write_str(
+                "a store buffer was full that cannot be made deeper; let fewer stores in a row go by without MFENCE or LOCK",
+            ),
+            Cut::Unended(1) => f.write_str("1 execution was given up before its end"),
+            Cut::Unended(count) => write!(f, "{count} executions were given up before their end"),
             Cut::Time => f.write_str("it takes more time than allowed"),
             Cut::Beyond(beyond) => write!(f, "a core {beyond}"),
         }

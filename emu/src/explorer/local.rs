@@ -109,6 +109,14 @@ impl Locals {
         self.met_mut(id).edges.push((input, edge));
     }
 
+    /// Forgets what they do, and keeps their numbers.
+    pub(super) fn forget(&mut self) {
+        for met in self.met.iter_mut().flatten() {
+            met.op = None;
+            met.edges.clear();
+        }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.met.iter().flatten().count()

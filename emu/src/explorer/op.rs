@@ -60,7 +60,7 @@ pub(super) enum Op {
 pub enum Beyond {
     /// RDTSC: the clocks are no part of explored states.
     ReadsTime,
-    /// A store to bytes that have been executed.
+    /// A store to bytes that some core executes.
     StoresToCode,
     /// A change of how addresses are translated.
     ChangesTranslation,
@@ -72,7 +72,7 @@ impl std::fmt::Display for Beyond {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Beyond::ReadsTime => "reads the time",
-            Beyond::StoresToCode => "stores to code that has been executed",
+            Beyond::StoresToCode => "stores to code that is executed",
             Beyond::ChangesTranslation => "changes how addresses are translated",
             Beyond::TooLong => "has executed too many instructions without touching memory or devices",
         })

@@ -25,8 +25,8 @@
 //! them. What it leaves of the others' memory depends on how far they had come; so where a run ends that way, only what went
 //! out through devices counts as its outcome.
 //!
-//! A chain of such steps is followed at once, and only the state at its end is stored. Chains are bounded, so that in a
-//! circle of them a state is stored, from which all steps are taken: no step is put off for ever (the cycle proviso; Peled,
+//! A chain of such steps is followed at once, and only the state at its end is stored. Chains are bounded, and end where they
+//! come back to a state, so that in a circle of them a state is stored, from which all steps are taken: no step is put off for ever (the cycle proviso; Peled,
 //! CAV 1993). Without it a core that waits for ever would hide what the others do.
 
 use super::op::Op;
@@ -36,6 +36,8 @@ use crate::core::CoreId;
 
 /// The most steps that are taken for all others before a state is stored: a circle of such steps must be noticed.
 const LONGEST_CHAIN: usize = 256;
+/// In a chain of fewer steps no circle is looked for; a power of two.
+const SHORT_CHAIN: usize = 8;
 
 /// Takes the steps after `state` that stand for all others, a bounded chain of them; tells `taken` each, and the state after it.
 pub(super) fn follow(
@@ -44,13 +46,21 @@ pub(super) fn follow(
     state: &mut State,
     mut taken: impl FnMut(&mut World, Step, &State),
 ) {
-    for _ in 0..LONGEST_CHAIN {
+    let mut earlier: Option<State> = None;
+    for length in 1..=LONGEST_CHAIN {
         if state.stop.is_some() {
             return;
         }
         let Some(step) = single_step(world, sharing, state) else { return };
         *state = world.after(state, step, &mut Vec::new());
         taken(world, step, state);
+        if earlier.as_ref() == Some(state) {
+            return;
+        }
+        // Brent's way to notice a circle (BIT 20, 1980): most chains are too short to be worth it.
+        if length >= SHORT_CHAIN && length.is_power_of_two() {
+            earlier = Some(state.clone());
+        }
     }
 }
 
@@ -61,11 +71,7 @@ fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<St
     if world.boards.board(state.board).arrives_quietly() {
         return Some(Step::Arrive);
     }
-    for core in cores() {
-        if is_own_business(world, sharing, state, core) {
-            return Some(Step::Operate(core));
-        }
-    }
+    // Before the cores' own operations, so that buffers of a long run of private stores stay short.
     for core in cores() {
         let buffer = &state.cores[core.index()].buffer;
         let is_private = |index: &usize| {
@@ -74,6 +80,11 @@ fn single_step(world: &mut World, sharing: &Sharing, state: &State) -> Option<St
         };
         if let Some(index) = buffer.drainable(world.model).find(is_private) {
             return Some(Step::Drain(core, index as u8));
+        }
+    }
+    for core in cores() {
+        if is_own_business(world, sharing, state, core) {
+            return Some(Step::Operate(core));
         }
     }
     only_core(world, state)

@@ -165,7 +165,8 @@ impl Region {
             machine.stage(CoreId(index as u8), local);
         }
         for &(address, bytes) in &placed.memory {
-            machine.staged_memory().write(PhysAddr(address), &bytes.to_le_bytes());
+            // Code that is executed only after the region may be among it.
+            machine.stage_code(PhysAddr(address), &bytes.to_le_bytes());
         }
         machine.staged_board().clone_from(&placed.board);
         machine.set_details(false);

@@ -3,6 +3,7 @@
 use super::delta::{Delta, granules};
 use super::local::{Input, LocalId, Locals};
 use super::op::{Beyond, Edge, Op, Place, Taken};
+use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::decode::{self, Class, Mark};
@@ -14,11 +15,15 @@ use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, NasmFormatter, OpAccess};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Instructions in a row without an operation that others could observe, after which a core is given up.
 const LONGEST_LOCAL_RUN: u64 = 1 << 20;
+
+/// The longest instruction, in bytes (SDM 2A 2.3.11): bytes up to there decide why one cannot be decoded.
+const LONGEST_INSTRUCTION: u64 = 15;
 
 /// What an instruction is to the explorer, whatever the registers hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,8 +46,8 @@ pub(super) struct Stage {
     base: Memory,
     /// Classified instructions, by linear address.
     kinds: FxHashMap<u64, (Kind, u64)>,
-    /// Bytes of code that have been executed.
-    code: FxHashSet<u64>,
+    /// What has been executed and stored to.
+    patches: Patches,
     /// Physical pages that hold page tables.
     tables: Vec<u64>,
     board: Board,
@@ -80,7 +85,7 @@ impl Stage {
         let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
         tables.sort_unstable();
         tables.dedup();
-        Stage { machine, base, kinds: FxHashMap::default(), code: FxHashSet::default(), tables, board, is_shared }
+        Stage { machine, base, kinds: FxHashMap::default(), patches: Patches::default(), tables, board, is_shared }
     }
 
     /// Another stage like this one, for another thread.
@@ -91,7 +96,7 @@ impl Stage {
             machine,
             base: self.base.clone(),
             kinds: self.kinds.clone(),
-            code: self.code.clone(),
+            patches: Patches::refusing(self.patches.refused().clone()),
             tables: self.tables.clone(),
             board: self.board.clone(),
             is_shared: self.is_shared,
@@ -119,6 +124,22 @@ impl Stage {
         let is_memory = self.base.write(address, bytes);
         assert!(is_memory, "code is put into memory");
         self.kinds.retain(|pc, _| !(address.0..address.0 + bytes.len() as u64).contains(pc));
+    }
+
+    /// What has been executed and stored to.
+    pub(super) fn patches(&mut self) -> &mut Patches {
+        &mut self.patches
+    }
+
+    /// Begins anew, with stores to `refused` bytes not allowed: code is again what it was when exploration began.
+    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>) {
+        self.kinds.clear();
+        let changed = refused.iter().chain(self.patches.refused());
+        for &byte in changed {
+            let original = self.base.slice(PhysAddr(byte), 1).expect("code is in memory");
+            self.machine.stage_code(PhysAddr(byte), original);
+        }
+        self.patches = Patches::refusing(refused);
     }
 
     /// Tries the next operation of `core` in local state `id`, with `around` being as it is.
@@ -161,6 +182,7 @@ impl Stage {
         let tried = match self.refusal(pc, &happened) {
             Some(beyond) => still(beyond),
             None => {
+                happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
                 let op = self.operation(kind, &happened, stop);
                 let writes = match op {
                     Op::Locked { .. } => happened.entries(|_| StoreKind::Ordinary),
@@ -280,7 +302,7 @@ impl Stage {
     /// Why what `happened` cannot be followed, if so.
     fn refusal(&self, pc: u64, happened: &Happened) -> Option<Op> {
         let bytes = || happened.stores.iter().flat_map(|(place, _)| place.address.0..place.address.0 + place.length);
-        if bytes().any(|byte| self.code.contains(&byte)) {
+        if happened.stores.iter().any(|(place, _)| self.patches.refuses(*place)) {
             return Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
         }
         let is_table = |byte: u64| self.tables.binary_search(&(byte / crate::memory::PAGE)).is_ok();
@@ -336,8 +358,9 @@ impl Stage {
             Some(instruction) => (kind_of(&instruction), instruction.len() as u64),
             None => (Kind::Unknown, 1),
         };
-        for byte in self.physical(seat, pc..pc + known.1) {
-            self.code.insert(byte);
+        let length = if known.0 == Kind::Unknown { LONGEST_INSTRUCTION } else { known.1 };
+        for byte in self.physical(seat, pc..pc.saturating_add(length)) {
+            self.patches.execute(byte);
         }
         self.kinds.insert(pc, known);
         known

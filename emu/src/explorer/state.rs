@@ -6,16 +6,18 @@
 
 use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
+use super::limits::Cut;
 use super::local::{Input, LocalId, Locals, fingerprint};
 use super::op::{Op, Place, Taken};
 use super::stage::{Around, Stage, Tried};
 use super::toggles::Toggles;
 use crate::choice::Choice;
 use crate::core::CoreId;
-use crate::machine::Stop;
+use crate::machine::{DEEPEST, Stop};
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::{StoreBuffer, StoreKind};
 use smallvec::SmallVec;
+use std::collections::BTreeSet;
 
 /// So many cores need no memory of their own in a state.
 const FEW_CORES: usize = 4;
@@ -72,6 +74,12 @@ impl Capacity {
             StoreKind::WriteCombining => self.write_combining,
         }
     }
+
+    /// What is left out where a buffer holds so many stores of a kind and there is one more.
+    fn cut(self, kind: StoreKind, count: usize) -> Option<Cut> {
+        let capacity = self.of(kind);
+        (count >= capacity).then_some(if capacity < DEEPEST as usize { Cut::Depth } else { Cut::Deepest })
+    }
 }
 
 /// What explores: the rules and everything remembered.
@@ -108,6 +116,12 @@ impl World {
             toggles: self.toggles.clone(),
             watcher: None,
         }
+    }
+
+    /// Begins anew, with stores to `refused` bytes of code not allowed.
+    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>) {
+        self.locals.forget();
+        self.stage.begin_anew(refused);
     }
 
     pub(super) fn report_progress(&self, states: usize, left: usize) {
@@ -174,16 +188,21 @@ impl World {
         steps
     }
 
-    /// Whether a core waits for room in its buffer in `state`.
-    pub(super) fn is_some_buffer_full(&mut self, state: &State) -> bool {
+    /// Why there may be steps out of `state` that are not followed: a core waits for room in its buffer, or is about to do
+    /// something beyond the explorer.
+    pub(super) fn cuts_at(&mut self, state: &State) -> BTreeSet<Cut> {
         let (model, capacity) = (self.model, self.capacity);
-        (0..state.cores.len()).map(|index| CoreId(index as u8)).any(|core| match self.op(state, core) {
-            Op::Store(entry) => {
-                model.buffers(entry.kind)
-                    && state.cores[core.index()].buffer.count(entry.kind) >= capacity.of(entry.kind)
+        let mut cuts = BTreeSet::new();
+        for (index, at) in state.cores.iter().enumerate() {
+            match self.op(state, CoreId(index as u8)) {
+                Op::Store(entry) if model.buffers(entry.kind) => {
+                    cuts.extend(capacity.cut(entry.kind, at.buffer.count(entry.kind)));
+                }
+                Op::Beyond { reason, .. } => _ = cuts.insert(Cut::Beyond(*reason)),
+                _ => (),
             }
-            _ => false,
-        })
+        }
+        cuts
     }
 
     /// `state` after `step`, which is possible, and the step as choices of the machine.

@@ -10,6 +10,7 @@
 use super::found::{Found, Met};
 use super::limits::{Cut, Limits};
 use super::local::fingerprint;
+use super::op::Op;
 use super::reduction::is_own_business;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
@@ -23,7 +24,7 @@ use std::time::Instant;
 pub(super) enum Count {
     /// Every change from one core to another.
     Switches,
-    /// Only changes away from a core that could have gone on.
+    /// Only changes away from a core that could have gone on to another state.
     Preemptions,
 }
 
@@ -33,8 +34,31 @@ type Cost = (u32, u32);
 /// A state, reached with some core having gone on last.
 struct Node {
     state: State,
+    /// What the state is recognised by.
+    name: u128,
     last: Option<CoreId>,
     number: u32,
+}
+
+/// The steps between states, each state under the number with which it was first met.
+#[derive(Default)]
+struct Graph {
+    numbers: HashMap<u128, u32>,
+    edges: Vec<(u32, u32)>,
+    /// States all of whose steps, or enough to stand for them, are among the edges.
+    closed: HashSet<u32>,
+}
+
+impl Graph {
+    fn number(&mut self, name: u128, number: u32) -> u32 {
+        *self.numbers.entry(name).or_insert(number)
+    }
+
+    fn into_found(self, found: &mut Found) {
+        found.open = (0..found.met.len() as u32).filter(|number| !self.closed.contains(number)).collect();
+        found.edges = self.edges;
+        found.is_graph = true;
+    }
 }
 
 /// Searches for states from which nothing is possible, cheapest first.
@@ -52,7 +76,8 @@ impl Switches<'_> {
     pub(super) fn search(&mut self, first: &State, targets: Option<&HashSet<u128>>) -> (Found, Option<u32>) {
         let began = Instant::now();
         let mut found = Found::default();
-        let mut nodes = vec![Node { state: first.clone(), last: None, number: 0 }];
+        let mut graph = Graph::default();
+        let mut nodes = vec![Node { state: first.clone(), name: fingerprint(first), last: None, number: 0 }];
         found.met.push(Met { from: None });
         let mut queue = BinaryHeap::from([Reverse(((0, 0), 0usize))]);
         let mut best: HashMap<u128, Cost> = HashMap::new();
@@ -71,22 +96,24 @@ impl Switches<'_> {
                 found.cuts.insert(Cut::Time);
                 break;
             }
-            let Node { state, last, number } = &nodes[index];
-            let (state, last, number) = (state.clone(), *last, *number);
+            let Node { state, name, last, number } = &nodes[index];
+            let (state, name, last, number) = (state.clone(), *name, *last, *number);
             if targets.is_some_and(|targets| targets.contains(&state.end_name())) {
                 return (found, Some(number));
             }
-            let steps = self.steps(&state, last, &mut found);
+            let (steps, mut is_closed) = self.steps(&state, last, &mut found);
             if steps.is_empty() {
-                if seen_finals.insert(fingerprint(&state)) {
+                if seen_finals.insert(name) {
                     found.finals.push((number, state));
                 }
                 continue;
             }
+            let is_counted = self.is_counted(&state, last);
             for step in steps {
-                let cost = self.cost_of(&state, last, step, cost);
+                let cost = cost_of(step, last, is_counted, cost);
                 if self.bound.is_some_and(|bound| cost.0 > bound) {
                     found.cuts.insert(Cut::Bound);
+                    is_closed = false;
                     continue;
                 }
                 let after = self.world.after(&state, step, &mut Vec::new());
@@ -98,41 +125,58 @@ impl Switches<'_> {
                 let cost = (cost.0, cost.1 + left_behind(&after, last) as u32);
                 let next = found.met.len() as u32;
                 found.met.push(Met { from: Some((number, step)) });
+                let after_name = fingerprint(&after);
+                if targets.is_none() {
+                    let edge = (graph.number(name, number), graph.number(after_name, next));
+                    graph.edges.push(edge);
+                }
                 queue.push(Reverse((cost, nodes.len())));
-                nodes.push(Node { state: after, last, number: next });
+                nodes.push(Node { state: after, name: after_name, last, number: next });
+            }
+            if is_closed && targets.is_none() {
+                let number = graph.number(name, number);
+                graph.closed.insert(number);
             }
         }
+        graph.into_found(&mut found);
         found.executions = found.finals.len() as u64;
         (found, None)
     }
 
-    /// What can happen: only the running core's own business, if it has any.
-    fn steps(&mut self, state: &State, last: Option<CoreId>, found: &mut Found) -> Vec<Step> {
+    /// What can happen, and whether that is all: only the running core's own business, if it has any.
+    fn steps(&mut self, state: &State, last: Option<CoreId>, found: &mut Found) -> (Vec<Step>, bool) {
         if state.stop.is_none()
             && let Some(core) = last
-            && is_own_business(self.world, self.sharing, state, core)
+            && self.stands_for_all(state, core)
         {
-            return vec![Step::Operate(core)];
+            return (vec![Step::Operate(core)], true);
         }
-        for index in 0..state.cores.len() {
-            if let super::op::Op::Beyond { reason, .. } = self.world.op(state, CoreId(index as u8)) {
-                found.cuts.insert(Cut::Beyond(*reason));
-            }
-        }
-        self.world.possible_steps(state)
+        let mut cuts = self.world.cuts_at(state);
+        let is_all = cuts.is_empty();
+        found.cuts.append(&mut cuts);
+        (self.world.possible_steps(state), is_all)
     }
 
-    fn cost_of(&mut self, state: &State, last: Option<CoreId>, step: Step, (switches, delays): Cost) -> Cost {
-        match (step, last) {
-            (Step::Operate(core), Some(last)) if core != last => {
-                let is_counted = match self.count {
-                    Count::Switches => true,
-                    Count::Preemptions => self.world.can_operate(state, last),
-                };
-                (switches + u32::from(is_counted), delays)
+    /// Whether the next step of `core` may be taken without trying any other.
+    fn stands_for_all(&mut self, state: &State, core: CoreId) -> bool {
+        let is_own = is_own_business(self.world, self.sharing, state, core);
+        match self.count {
+            Count::Switches => is_own,
+            // Stores alone make no circles, in which what the others do would be put off for ever.
+            Count::Preemptions => is_own && matches!(self.world.op(state, core), Op::Store(_)),
+        }
+    }
+
+    /// Whether it costs something that another core than `last` goes on.
+    fn is_counted(&mut self, state: &State, last: Option<CoreId>) -> bool {
+        let Some(core) = last else { return false };
+        match self.count {
+            Count::Switches => true,
+            // A core whose step leads nowhere waits, too.
+            Count::Preemptions => {
+                let step = Step::Operate(core);
+                self.world.can_operate(state, core) && self.world.after(state, step, &mut Vec::new()) != *state
             }
-            (Step::Drain(core, _), Some(last)) if core != last => (switches, delays + 1),
-            (Step::Operate(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
         }
     }
 }
@@ -142,4 +186,13 @@ pub(super) fn left_behind(state: &State, last: Option<CoreId>) -> usize {
     let cores = state.cores.iter().enumerate();
     let others = cores.filter(|(index, _)| state.stop.is_some() && last.is_none_or(|last| last.index() != *index));
     others.map(|(_, at)| at.buffer.entries().len()).sum()
+}
+
+/// What it costs to take `step`, when it costs something or nothing that another core than `last` goes on.
+fn cost_of(step: Step, last: Option<CoreId>, is_counted: bool, (switches, delays): Cost) -> Cost {
+    match (step, last) {
+        (Step::Operate(core), Some(last)) if core != last => (switches + u32::from(is_counted), delays),
+        (Step::Drain(core, _), Some(last)) if core != last => (switches, delays + 1),
+        (Step::Operate(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
+    }
 }

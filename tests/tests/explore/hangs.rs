@@ -1,8 +1,10 @@
 //! Cores that wait for ever, faults, and what exploration does not follow.
 
 use super::guests::*;
-use fencepost::explorer::survey::{Outcome, Survey};
-use fencepost::explorer::{Beyond, Cut};
+use fencepost::explorer::survey::{Outcome, Survey, Surveyor};
+use fencepost::explorer::{Beyond, Cut, Limits, Plan, Strategy};
+use fencepost::loader::Image;
+use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -154,6 +156,101 @@ fn reading_the_time_is_not_followed_and_not_called_complete() {
 fn a_store_to_code_is_not_followed_and_not_called_complete() {
     let survey = survey(&mut cores(&[&|a| a.mov(byte_ptr(0x10_0000), 0x90)]), TSO);
     assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::StoresToCode)]);
+}
+
+/// Core 0 changes an instruction of core 1's, to which core 1 comes at once, or after it has seen a flag. Before that both
+/// store and load so many times.
+fn patched(waits: bool, rounds: u32) -> Surveyor {
+    let assemble = || -> Result<Vec<u8>, IcedError> {
+        let mut a = CodeAssembler::new(64)?;
+        let (mut reader, mut patched) = (a.create_label(), a.create_label());
+        let exchange = |a: &mut CodeAssembler, mine: u64, theirs: u64| -> Result<(), IcedError> {
+            for round in 0..rounds {
+                a.mov(dword_ptr(mine), round)?;
+                a.mov(ecx, dword_ptr(theirs))?;
+            }
+            Ok(())
+        };
+        a.cmp(edi, 0)?;
+        a.jne(reader)?;
+        exchange(&mut a, X + 0x200, X + 0x300)?;
+        a.lea(rax, ptr(patched))?;
+        a.mov(byte_ptr(rax + 1), 7)?;
+        a.mov(dword_ptr(Y), 1)?;
+        a.hlt()?;
+        a.set_label(&mut reader)?;
+        a.nop()?;
+        exchange(&mut a, X + 0x300, X + 0x200)?;
+        if waits {
+            wait_for(&mut a, Y, 1)?;
+        }
+        a.set_label(&mut patched)?;
+        a.mov(eax, 1)?;
+        a.mov(dword_ptr(X), eax)?;
+        a.hlt()?;
+        a.assemble(0x10_0000)
+    };
+    let image = Image::from_flat("patched", assemble().expect("the code assembles"));
+    surveyor(image, Settings { cores: 2, ..Settings::default() }, true).expect("a whole guest is a region")
+}
+
+#[test]
+fn a_store_to_code_that_is_executed_later_or_elsewhere_is_never_called_complete() {
+    for (waits, strategy) in
+        [false, true].into_iter().flat_map(|waits| Strategy::ALL[..4].iter().map(move |it| (waits, *it)))
+    {
+        let explore = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+            let plan = Plan { strategy, runs: 20, ..Plan::default() };
+            let limits = Limits { threads, ..Limits::default() };
+            let mut guest = patched(waits, 0);
+            let models = [MemoryModel::PSO, MemoryModel::SC, MemoryModel::TSO];
+            let surveys = models.map(|model| pool.install(|| guest.survey(&plan, model, &limits)));
+            surveys.map(|survey| (outcomes(&survey), survey.cuts(), survey.explored.states()))
+        };
+        let alone = explore(1);
+        for (outcomes, cuts, _) in &alone {
+            assert!(cuts.contains(&Cut::Beyond(Beyond::StoresToCode)), "{strategy:?}: {cuts:?}");
+            assert!(outcomes.is_empty(), "{strategy:?}: {outcomes:?} without core 0");
+        }
+        assert_eq!(alone, explore(4), "{strategy:?}");
+    }
+}
+
+#[test]
+fn a_store_to_code_that_another_thread_comes_to_is_noticed() {
+    let explore = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be started");
+        let limits = Limits { threads, reduces: false, ..Limits::default() };
+        let survey = pool.install(|| patched(false, 6).survey(&Plan::default(), MemoryModel::PSO, &limits));
+        (outcomes(&survey), survey.cuts(), survey.explored.states(), survey.explored.transitions())
+    };
+    let alone = explore(1);
+    assert!(alone.2 > 5_000, "{} states are too few to be shared out", alone.2);
+    assert_eq!(alone.1, [Cut::Beyond(Beyond::StoresToCode)]);
+    (0..4).for_each(|_| assert_eq!(alone, explore(4)));
+}
+
+#[test]
+fn a_buffer_that_cannot_be_deeper_is_not_said_to_need_more_depth() {
+    let fill = |a: &mut CodeAssembler| (0..130).try_for_each(|round| a.mov(dword_ptr(X), round));
+    let survey = survey(&mut cores(&[&fill, &|a| a.mov(eax, dword_ptr(X))]), TSO);
+    assert_eq!(survey.cuts(), [Cut::Deepest]);
+    assert!(!Cut::Deepest.to_string().contains("--depth"));
+}
+
+#[test]
+fn a_long_run_of_private_stores_fills_no_buffer() {
+    let count = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ecx, 1000)?;
+        a.set_label(&mut again)?;
+        a.mov(dword_ptr(Y), ecx)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let survey = survey(&mut cores(&[&count, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+    assert!(survey.is_complete(), "{:?}", survey.cuts());
 }
 
 #[test]

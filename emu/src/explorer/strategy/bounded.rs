@@ -1,10 +1,12 @@
 //! Preemption bounding: everything with at most `bound` switches away from a core that could have gone on.
 //!
 //! (Musuvathi and Qadeer, Iterative Context Bounding for Systematic Testing of Multithreaded Programs, PLDI 2007.) Most bugs
-//! need few preemptions, and there are far fewer orders with few of them. Switches away from a core that waits or has ended
-//! cost nothing, nor do drains: only the order in which cores execute is bounded, not how late stores become visible.
+//! need few preemptions, and there are far fewer orders with few of them. Switches away from a core that waits, spins in one
+//! place or has ended cost nothing, nor do drains: only the order in which cores execute is bounded, not how late stores become
+//! visible.
 //!
-//! What is found is there. What is not found needs more preemptions, unless nothing was cut off: then this is complete, too.
+//! What is found is there; so are hangs, since a state some of whose steps were cut off is taken to have a way out. What is not
+//! found needs more preemptions, unless nothing was cut off: then this is complete, too.
 
 use super::{Plan, Rules};
 use crate::explorer::found::Found;

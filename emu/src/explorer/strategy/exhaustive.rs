@@ -43,7 +43,11 @@ pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Li
         let mut search = Search::new(world, &mut sharing, limits);
         search.run(first, began);
         let is_settled = !search.has_news;
-        let mut found = search.found;
+        let (workers, mut found) = (search.workers, search.found);
+        for worker in workers {
+            let mut worker = worker.into_inner().unwrap_or_else(PoisonError::into_inner);
+            world.stage.patches().unite(worker.stage.patches());
+        }
         if is_settled {
             found.count_executions();
             found.is_graph = found.cuts.is_empty();
@@ -93,15 +97,14 @@ impl<'a> Search<'a> {
         let mut level = vec![(0, first)];
         while !level.is_empty() && !self.has_news {
             for block in level.chunks(BLOCK) {
-                if self.limits.time.is_some_and(|limit| began.elapsed() > limit) {
-                    self.found.cuts.insert(Cut::Time);
-                    return;
-                }
                 if self.found.met.len() > self.limits.states {
                     self.found.cuts.insert(Cut::States);
                     return;
                 }
-                self.expand(block);
+                self.expand(block, began);
+                if self.found.cuts.contains(&Cut::Time) {
+                    return;
+                }
             }
             level = std::mem::take(&mut self.next_level);
             self.world.report_progress(self.found.met.len(), level.len());
@@ -109,12 +112,23 @@ impl<'a> Search<'a> {
     }
 
     /// Takes the steps of all states in `block`. What comes of it does not depend on how many threads do that.
-    fn expand(&mut self, block: &[(u32, State)]) {
+    fn expand(&mut self, block: &[(u32, State)], began: Instant) {
+        let limit = self.limits.time;
+        let is_late = || limit.is_some_and(|limit| began.elapsed() > limit);
         if self.limits.threads <= 1 || block.len() < WORTH_THREADS {
             for (number, state) in block {
+                // The steps of one state alone may take long: a buffer that never ends, a core that computes.
+                if is_late() {
+                    self.found.cuts.insert(Cut::Time);
+                    return;
+                }
                 let expanded = self.expansion().of(state);
                 self.merge(*number, state, expanded);
             }
+            return;
+        }
+        if is_late() {
+            self.found.cuts.insert(Cut::Time);
             return;
         }
         while self.workers.len() < self.limits.threads {
@@ -192,9 +206,7 @@ impl Expansion<'_> {
     fn of(&mut self, state: &State) -> Expanded {
         self.world.know(state);
         let mut expanded = Expanded::default();
-        if self.world.is_some_buffer_full(state) {
-            expanded.cuts.insert(Cut::Depth);
-        }
+        expanded.cuts.append(&mut self.world.cuts_at(state));
         for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);

@@ -209,7 +209,7 @@ impl Explorer {
         self.world.model = model;
         self.world.toggles.clone_from(toggles);
         if !self.world.stage.patches().refused().is_empty() {
-            self.world.begin_anew(BTreeSet::new());
+            self.world.begin_anew(BTreeSet::new(), &BTreeSet::new());
         }
         let mut found = self.explore_unpatched(plan, start, limits);
         let refused = self.world.stage.patches().refused().clone();
@@ -227,7 +227,7 @@ impl Explorer {
         let mut patched = self.world.stage.patches().take_both();
         while !patched.is_empty() {
             // What turned up first may be an earlier exploration's, or depend on which thread was faster: it is not used.
-            self.world.begin_anew(refused.clone());
+            self.world.begin_anew(refused.clone(), &patched);
             let time = limits.time.map(|limit| limit.saturating_sub(began.elapsed()));
             found = plan.explore(&mut self.world, &start.0, &Limits { time, threads: 1, ..*limits });
             patched = self.world.stage.patches().take_both();
@@ -326,7 +326,7 @@ impl Explorer {
         self.world.model = explored.model;
         self.world.toggles.clone_from(&explored.toggles);
         if *self.world.stage.patches().refused() != explored.refused {
-            self.world.begin_anew(explored.refused.clone());
+            self.world.begin_anew(explored.refused.clone(), &BTreeSet::new());
         }
     }
 

@@ -131,11 +131,11 @@ impl Stage {
         &mut self.patches
     }
 
-    /// Begins anew, with stores to `refused` bytes not allowed: code is again what it was when exploration began.
-    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>) {
+    /// Begins anew, with stores to `refused` bytes not allowed: code is again what it was when exploration began, also where
+    /// it has `changed`.
+    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>, changed: &BTreeSet<u64>) {
         self.kinds.clear();
-        let changed = refused.iter().chain(self.patches.refused());
-        for &byte in changed {
+        for &byte in refused.iter().chain(self.patches.refused()).chain(changed) {
             let original = self.base.slice(PhysAddr(byte), 1).expect("code is in memory");
             self.machine.stage_code(PhysAddr(byte), original);
         }
@@ -183,7 +183,7 @@ impl Stage {
             Some(beyond) => still(beyond),
             None => {
                 happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
-                let op = self.operation(kind, &happened, stop);
+                let op = self.operation(pc, kind, &happened, stop);
                 let writes = match op {
                     Op::Locked { .. } => happened.entries(|_| StoreKind::Ordinary),
                     _ => Vec::new(),
@@ -257,7 +257,14 @@ impl Stage {
                 break Some(Op::Diverges);
             }
             let taken = self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false });
-            self.machine.take_events();
+            let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
+            if !happened.loads.is_empty() || !happened.stores.is_empty() {
+                // It was an instruction without operands in memory, and code has changed under it: what is found will be
+                // thrown away.
+                let stored: Vec<_> = happened.stores.iter().map(|(at, _)| (at.address.0, at.length)).collect();
+                self.take_back(&stored);
+                break Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
+            }
             if let Some(Stop::Faulted { pc, fault, .. }) = self.machine.staged_stop().take() {
                 break Some(Op::Fault { pc, fault });
             }
@@ -310,7 +317,7 @@ impl Stage {
     }
 
     /// What the core has done.
-    fn operation(&self, kind: Kind, happened: &Happened, stop: Option<Stop>) -> Op {
+    fn operation(&self, pc: u64, kind: Kind, happened: &Happened, stop: Option<Stop>) -> Op {
         if let Some(Stop::Faulted { pc, fault, .. }) = stop {
             return Op::Fault { pc, fault };
         }
@@ -335,7 +342,8 @@ impl Stage {
                     (Some(place), None) => Op::Load(place),
                     (None, Some(&entry)) => Op::Store(entry),
                     (None, None) => Op::Nothing,
-                    (Some(_), Some(_)) => unreachable!("an access is a load or a store"),
+                    // An access is a load or a store, unless the instruction is another than memory has there now.
+                    (Some(_), Some(_)) => Op::Beyond { pc, reason: Beyond::StoresToCode },
                 }
             }
         }

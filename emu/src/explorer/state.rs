@@ -119,9 +119,9 @@ impl World {
     }
 
     /// Begins anew, with stores to `refused` bytes of code not allowed.
-    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>) {
+    pub(super) fn begin_anew(&mut self, refused: BTreeSet<u64>, changed: &BTreeSet<u64>) {
         self.locals.forget();
-        self.stage.begin_anew(refused);
+        self.stage.begin_anew(refused, changed);
     }
 
     pub(super) fn report_progress(&self, states: usize, left: usize) {

@@ -190,19 +190,20 @@ impl World {
 
     /// Why there may be steps out of `state` that are not followed: a core waits for room in its buffer, or is about to do
     /// something beyond the explorer.
-    pub(super) fn cuts_at(&mut self, state: &State) -> BTreeSet<Cut> {
+    pub(super) fn cuts_at(&mut self, state: &State) -> SmallVec<[Cut; FEW_CORES]> {
+        (0..state.cores.len()).filter_map(|index| self.cut_at(state, CoreId(index as u8))).collect()
+    }
+
+    /// Likewise, of one core.
+    fn cut_at(&mut self, state: &State, core: CoreId) -> Option<Cut> {
         let (model, capacity) = (self.model, self.capacity);
-        let mut cuts = BTreeSet::new();
-        for (index, at) in state.cores.iter().enumerate() {
-            match self.op(state, CoreId(index as u8)) {
-                Op::Store(entry) if model.buffers(entry.kind) => {
-                    cuts.extend(capacity.cut(entry.kind, at.buffer.count(entry.kind)));
-                }
-                Op::Beyond { reason, .. } => _ = cuts.insert(Cut::Beyond(*reason)),
-                _ => (),
+        match self.op(state, core) {
+            Op::Store(entry) if model.buffers(entry.kind) => {
+                capacity.cut(entry.kind, state.cores[core.index()].buffer.count(entry.kind))
             }
+            Op::Beyond { reason, .. } => Some(Cut::Beyond(*reason)),
+            _ => None,
         }
-        cuts
     }
 
     /// `state` after `step`, which is possible, and the step as choices of the machine.

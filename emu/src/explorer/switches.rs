@@ -151,9 +151,9 @@ impl Switches<'_> {
         {
             return (vec![Step::Operate(core)], true);
         }
-        let mut cuts = self.world.cuts_at(state);
+        let cuts = self.world.cuts_at(state);
         let is_all = cuts.is_empty();
-        found.cuts.append(&mut cuts);
+        found.cuts.extend(cuts);
         (self.world.possible_steps(state), is_all)
     }
 

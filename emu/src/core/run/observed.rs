@@ -394,10 +394,13 @@ impl PreciseRun<'_, '_> {
     /// What is known about the instruction at `pc`.
     fn classify(&mut self, pc: u64) -> Known {
         let known = self.decoded.classify(pc, self.world.memory, self.world.code);
-        if known.class.is_emulated() && self.decoded.instruction(pc, self.world.memory).is_none() {
-            // The bytes were an instruction when they were looked at last, and their page is gone: the engine will fault.
-            self.decoded.forget();
-            return Known::PLAIN;
+        if known.class.is_emulated() {
+            // The bytes may be others than when they were looked at last, or their page gone: then the engine has its say.
+            let instruction = self.decoded.instruction(pc, self.world.memory);
+            if instruction.is_none_or(|instruction| decode::classify(&instruction) != known.class) {
+                self.decoded.forget();
+                return Known::PLAIN;
+            }
         }
         known
     }

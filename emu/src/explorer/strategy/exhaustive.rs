@@ -206,7 +206,7 @@ impl Expansion<'_> {
     fn of(&mut self, state: &State) -> Expanded {
         self.world.know(state);
         let mut expanded = Expanded::default();
-        expanded.cuts.append(&mut self.world.cuts_at(state));
+        expanded.cuts.extend(self.world.cuts_at(state));
         for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);

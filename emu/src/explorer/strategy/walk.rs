@@ -74,6 +74,7 @@ pub(super) fn walk<C: Choose>(
     // Every walk is a sample, so no number of walks is a proof.
     found.cuts.insert(Cut::Sample);
     let mut known_finals = HashSet::new();
+    // Whether it is certain that no end can be reached, of states in which executions were given up.
     let mut outlooks = HashMap::new();
     let (mut length, mut unended) = (FIRST_LENGTH, 0);
     for run in 0..plan.runs {
@@ -91,7 +92,7 @@ pub(super) fn walk<C: Choose>(
         found.executions += 1;
         length = steps.len().max(1);
         let name = fingerprint(&end);
-        found.cuts.append(&mut world.cuts_at(&end));
+        found.cuts.extend(world.cuts_at(&end));
         if is_over {
             if known_finals.insert(name) {
                 let number = found.add_path(&steps);
@@ -100,13 +101,13 @@ pub(super) fn walk<C: Choose>(
             continue;
         }
         let is_new = !outlooks.contains_key(&name) && outlooks.len() < MOST_OUTLOOKS;
-        let outlook = if is_new { Outlook::of(world, &end, left) } else { Outlook::Unknown };
-        if let Outlook::Hopeless(rest) = &outlook {
-            let number = found.add_path(&without_circles(world, first, &steps));
-            found.graft(number, rest);
-        }
         if is_new {
-            outlooks.insert(name, matches!(outlook, Outlook::Hopeless(_)));
+            let rest = hopeless(world, &end, left);
+            outlooks.insert(name, rest.is_some());
+            if let Some(rest) = rest {
+                let number = found.add_path(&without_circles(world, first, &steps));
+                found.graft(number, &rest);
+            }
         }
         unended += u64::from(!outlooks.get(&name).is_some_and(|is_hopeless| *is_hopeless));
     }
@@ -142,23 +143,12 @@ fn execute(
     (steps, state, false)
 }
 
-/// What can come of an execution that was given up.
-enum Outlook {
-    /// No end can be reached: everything that can happen.
-    Hopeless(Box<Found>),
-    /// It can still end, or that is not known.
-    Unknown,
-}
-
-impl Outlook {
-    /// Explores what can happen from `state` on, for a while.
-    fn of(world: &mut World, state: &State, time: Option<Duration>) -> Outlook {
-        // Without reduction, so that each step is one of the execution's.
-        let limits = Limits { states: MOST_LOOKED_AT, time, reduces: false, threads: 1 };
-        let found = exhaustive::explore(world, state, &limits);
-        let is_hopeless = found.is_graph && found.finals.is_empty();
-        if is_hopeless { Outlook::Hopeless(Box::new(found)) } else { Outlook::Unknown }
-    }
+/// Everything that can happen from `state` on, if no end can be reached; `None` if one can, or if that is not found out soon.
+fn hopeless(world: &mut World, state: &State, time: Option<Duration>) -> Option<Found> {
+    // Without reduction, so that each step is one of the execution's.
+    let limits = Limits { states: MOST_LOOKED_AT, time, reduces: false, threads: 1 };
+    let found = exhaustive::explore(world, state, &limits);
+    (found.is_graph && found.finals.is_empty()).then_some(found)
 }
 
 /// A shorter way to where `steps` lead: what leads back to a state met before is left out.

@@ -8,6 +8,7 @@ pub mod cpuid;
 pub mod decode;
 pub(crate) mod emulate;
 pub(crate) mod engine;
+pub mod interruption;
 pub(crate) mod operands;
 pub(crate) mod paging;
 pub(crate) mod partial;

@@ -5,6 +5,7 @@
 
 use crate::core::CoreId;
 use crate::core::decode::Mark;
+use crate::core::interruption::Source;
 use crate::store_buffer::StoreKind;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
@@ -55,6 +56,9 @@ pub enum Event {
     Exited { code: u8 },
     /// A core has passed a mark of the explored region.
     Marked { core: CoreId, mark: Mark },
+    /// A core has been interrupted at `pc` and has entered a handler of the guest: that of `vector`, or of another exception
+    /// on the way to it; `address` is CR2 for page faults.
+    Interrupted { core: CoreId, pc: u64, vector: u32, source: Source, error_code: u32, address: u64, entered: u32 },
 }
 
 impl Event {
@@ -64,7 +68,7 @@ impl Event {
     }
 }
 
-/// What a guest did that ends its run. The machine delivers no exceptions to the guest yet.
+/// What a guest did that ends its run: exceptions are named here when the guest has no handler for them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[allow(missing_docs)]

@@ -3,9 +3,10 @@
 use super::cpu_state::{CpuState, gpr};
 use super::decode::Class;
 use super::engine::Engines;
+use super::interruption::{Exception, vector};
 use super::run::World;
 use super::{Core, CoreId, cpuid};
-use crate::trace::{Event, Fault};
+use crate::trace::Event;
 use fencepost_devices::Width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
@@ -13,8 +14,16 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 const CARRY: u64 = 1;
 const RDRAND_CLEARS: u64 = 1 << 11 | 1 << 7 | 1 << 6 | 1 << 4 | 1 << 2;
 
-/// The vector of invalid opcodes.
-const INVALID_OPCODE: u32 = 6;
+/// Why an instruction was not executed.
+pub(crate) enum NotExecuted {
+    /// It causes an exception.
+    Exception(Exception),
+    /// The machine does not have it.
+    Unsupported {
+        /// Its name.
+        instruction: &'static str,
+    },
+}
 
 /// The core whose next instruction is to be executed here; its registers are seated in its precise engine.
 pub(crate) struct Emulation<'a> {
@@ -27,7 +36,7 @@ impl Emulation<'_> {
     /// Executes `instruction`, which is the core's next and of `class`.
     ///
     /// It comes from whoever saw the core's own view of memory: the bytes may still be in the core's store buffer.
-    pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), Fault> {
+    pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), NotExecuted> {
         self.engines.save(&mut self.core.cpu);
         match class {
             Class::PortIo => self.port_io(instruction, world),
@@ -36,9 +45,9 @@ impl Emulation<'_> {
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
             Class::SystemCall => {
-                return Err(Fault::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
+                return Err(NotExecuted::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
             }
-            Class::Absent => return Err(Fault::Exception { vector: INVALID_OPCODE, error_code: 0, address: 0 }),
+            Class::Absent => return Err(NotExecuted::Exception(Exception::new(vector::INVALID_OPCODE, 0))),
             _ => unreachable!("{class:?} is executed by the engine"),
         }
         Ok(())

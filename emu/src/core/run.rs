@@ -14,8 +14,10 @@ mod observed;
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
 use super::decode;
+use super::emulate::NotExecuted;
 use super::engine::precise::{Precise, PreciseExit};
 use super::engine::{Engines, fast::FastExit};
+use super::interruption::{Delivery, Exception, vector};
 use super::{Core, CoreId};
 use crate::board::{Board, Surroundings};
 use crate::machine::{Settings, Stop};
@@ -33,12 +35,6 @@ const FAST_MINIMUM: u64 = 24;
 
 /// How many steps the precise engine takes where the fast one is no use: it was stopped at once, or code has just changed.
 const WARY_STEPS: u64 = 64;
-
-/// The vector of page faults, which leave their address in CR2.
-const PAGE_FAULT: u32 = 14;
-
-/// The vector of debug exceptions, which trap after an instruction when the trap flag is set.
-const DEBUG: u32 = 1;
 
 /// What is not the core itself, but what it acts on.
 pub(crate) struct World<'a> {
@@ -207,8 +203,8 @@ impl Turn<'_> {
             return Spun::No;
         }
         match observed.emulate {
-            Some(instruction) => self.emulate(&instruction),
-            None => self.report(&observed),
+            Some(instruction) => self.emulate(&instruction, eager),
+            None => self.report(&observed, eager),
         }
         observed.spun
     }
@@ -256,41 +252,72 @@ impl Turn<'_> {
     }
 
     /// Executes an instruction that the engine is not trusted with.
-    fn emulate(&mut self, instruction: &Instruction) {
+    fn emulate(&mut self, instruction: &Instruction, eager: bool) {
         let class = decode::classify(instruction);
         if class.drains() {
             self.drain_all();
         }
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
-        if let Err(fault) = emulation.execute(class, instruction, &mut self.world) {
-            let pc = self.caches[self.id.index()].engines.linear_pc();
-            self.fault(fault, pc);
-        } else {
-            self.core.clock += 1;
+        let executed = emulation.execute(class, instruction, &mut self.world);
+        let pc = self.caches[self.id.index()].engines.linear_pc();
+        match executed {
+            Ok(()) => self.core.clock += 1,
+            Err(NotExecuted::Exception(exception)) => self.interrupt(exception, pc, eager),
+            Err(NotExecuted::Unsupported { instruction }) => self.fault(Fault::Unsupported { instruction }, pc),
         }
         self.settle();
     }
 
     /// Turns what stopped the engine into what it means to the machine.
-    fn report(&mut self, observed: &Observed) {
+    fn report(&mut self, observed: &Observed, eager: bool) {
         match observed.exit {
             PreciseExit::Stopped => (),
             PreciseExit::NothingToFetch => self.fault(Fault::NothingToFetch, observed.pc),
-            PreciseExit::Exception { vector, error_code } => {
-                self.fault(Fault::Exception { vector, error_code, address: 0 }, observed.pc);
+            PreciseExit::Exception(exception) => {
+                let clock = self.core.clock;
+                self.interrupt(exception, observed.pc, eager);
+                if observed.is_trap {
+                    // The instruction before was a step, and its trap belongs to it.
+                    self.core.clock = clock;
+                }
             }
         }
     }
 
-    /// The instruction at `pc` has faulted: as for any exception the core's buffer drains first (SDM 3A 12.10), and then
-    /// nothing handles it.
-    fn fault(&mut self, mut fault: Fault, pc: u64) {
+    /// Interrupts the core, whose instruction at `pc` has caused `exception`: as for any interruption the buffer drains
+    /// first (SDM 3A 12.10), and then the guest's handler is entered, which takes a step.
+    fn interrupt(&mut self, exception: Exception, pc: u64, eager: bool) {
+        self.drain_all();
+        let Exception { vector, source, error_code } = exception;
+        let precise = self.precise_engine();
+        let cr2 = precise.cr2();
+        let address = if vector == vector::PAGE_FAULT { cr2 } else { 0 };
+        let delivery = self.deliver(exception, pc, eager);
+        let Delivery::Entered { vector: entered } = delivery else {
+            self.precise_engine().set_cr2(cr2);
+            return self.fault(Fault::Exception { vector, error_code, address }, pc);
+        };
+        self.core.clock += 1;
+        self.world.log.push(Event::Interrupted { core: self.id, pc, vector, source, error_code, address, entered });
+    }
+
+    /// Enters the guest's handler of `exception`.
+    fn deliver(&mut self, exception: Exception, pc: u64, eager: bool) -> Delivery {
+        let Cache { engines, decoded, .. } = &mut self.caches[self.id.index()];
+        let mut run = PreciseRun::new(self.id, self.core, &mut self.world, decoded, 1, Extent::Steps);
+        run.eager = eager;
+        run.begin_delivery(pc);
+        let delivery = engines.deliver(exception, &mut run);
+        run.end_delivery(delivery);
+        self.settle();
+        delivery
+    }
+
+    /// The instruction at `pc` has done what nothing in the guest can handle, and that ends the run.
+    fn fault(&mut self, fault: Fault, pc: u64) {
         self.drain_all();
         self.caches[self.id.index()].engines.save(&mut self.core.cpu);
-        if let Fault::Exception { vector: PAGE_FAULT, address, .. } = &mut fault {
-            *address = self.core.cpu.cr2;
-        }
         let core = self.id;
         self.world.log.push(Event::Faulted { core, pc, fault });
         *self.world.stop = Some(Stop::Faulted { core, pc, fault });

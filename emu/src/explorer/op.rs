@@ -64,6 +64,8 @@ pub enum Beyond {
     StoresToCode,
     /// A change of how addresses are translated.
     ChangesTranslation,
+    /// An exception or software interrupt that the guest handles.
+    EntersHandler,
     /// Too many instructions in a row without an operation that others could observe.
     TooLong,
 }
@@ -74,6 +76,7 @@ impl std::fmt::Display for Beyond {
             Beyond::ReadsTime => "reads the time",
             Beyond::StoresToCode => "stores to code that is executed",
             Beyond::ChangesTranslation => "changes how addresses are translated",
+            Beyond::EntersHandler => "enters the handler of an exception",
             Beyond::TooLong => "has executed too many instructions without touching memory or devices",
         })
     }

@@ -258,12 +258,13 @@ impl Stage {
             }
             let taken = self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false });
             let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
-            if !happened.loads.is_empty() || !happened.stores.is_empty() {
-                // It was an instruction without operands in memory, and code has changed under it: what is found will be
-                // thrown away.
+            if happened.entered_handler || !happened.loads.is_empty() || !happened.stores.is_empty() {
+                // Without a handler it was an instruction without operands in memory, and code has changed under it: what
+                // is found will be thrown away.
                 let stored: Vec<_> = happened.stores.iter().map(|(at, _)| (at.address.0, at.length)).collect();
                 self.take_back(&stored);
-                break Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
+                let reason = if happened.entered_handler { Beyond::EntersHandler } else { Beyond::StoresToCode };
+                break Some(Op::Beyond { pc, reason });
             }
             if let Some(Stop::Faulted { pc, fault, .. }) = self.machine.staged_stop().take() {
                 break Some(Op::Fault { pc, fault });
@@ -308,6 +309,9 @@ impl Stage {
 
     /// Why what `happened` cannot be followed, if so.
     fn refusal(&self, pc: u64, happened: &Happened) -> Option<Op> {
+        if happened.entered_handler {
+            return Some(Op::Beyond { pc, reason: Beyond::EntersHandler });
+        }
         let bytes = || happened.stores.iter().flat_map(|(place, _)| place.address.0..place.address.0 + place.length);
         if happened.stores.iter().any(|(place, _)| self.patches.refuses(*place)) {
             return Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
@@ -402,6 +406,7 @@ struct Happened {
     loads: Vec<(Place, u64)>,
     stores: Vec<(Place, u64)>,
     reached_device: bool,
+    entered_handler: bool,
 }
 
 impl Happened {
@@ -417,6 +422,7 @@ impl Happened {
                 | Event::DeviceRead { .. }
                 | Event::Posted { .. }
                 | Event::Unanswered { .. } => happened.reached_device = true,
+                Event::Interrupted { .. } => happened.entered_handler = true,
                 Event::Ran { .. }
                 | Event::Accessed { .. }
                 | Event::Drained { .. }

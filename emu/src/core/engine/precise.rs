@@ -1,6 +1,7 @@
 //! The precise engine: every instruction and every access is reported to an [`Observer`] before it happens.
 
 use super::super::cpu_state::CpuState;
+use super::super::interruption::{Delivery, Exception, Source, vector};
 use super::super::paging::Mode;
 use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::Memory;
@@ -48,7 +49,7 @@ pub(crate) enum PreciseExit {
     /// The observer said so.
     Stopped,
     /// An exception or a software interrupt, with its error code where it has one.
-    Exception { vector: u32, error_code: u32 },
+    Exception(Exception),
     /// Code was fetched from where there is no memory.
     NothingToFetch,
 }
@@ -77,7 +78,8 @@ struct Link {
     observer: Option<*mut dyn Observer>,
     /// The most instructions that are translated as one block.
     block_limit: u32,
-    exception: Option<u32>,
+    /// Vector and source.
+    exception: Option<(u32, Source)>,
 }
 
 impl Link {
@@ -156,23 +158,43 @@ impl Precise {
         self.cr2_before = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
         self.link.observer = None;
-        if let Some(vector) = self.link.exception.take() {
-            return PreciseExit::Exception { vector, error_code: self.unicorn.take_exception() };
+        if let Some((vector, source)) = self.link.exception.take() {
+            return PreciseExit::Exception(Exception { vector, source, error_code: self.unicorn.take_exception() });
         }
         match error {
             sys::uc_error::OK => PreciseExit::Stopped,
             sys::uc_error::INSN_INVALID => {
                 self.unicorn.take_exception();
-                PreciseExit::Exception { vector: 6, error_code: 0 }
+                PreciseExit::Exception(Exception::new(vector::INVALID_OPCODE, 0))
             }
             sys::uc_error::FETCH_UNMAPPED | sys::uc_error::FETCH_PROT => PreciseExit::NothingToFetch,
             // Physical addresses past 40 bits cannot come from a page table that the processor accepts.
             sys::uc_error::READ_UNMAPPED | sys::uc_error::WRITE_UNMAPPED => {
                 self.unicorn.take_exception();
-                PreciseExit::Exception { vector: 13, error_code: 0 }
+                PreciseExit::Exception(Exception::new(vector::GENERAL_PROTECTION, 0))
             }
             other => panic!("Unicorn stopped for a reason this engine does not know: {other:?}"),
         }
+    }
+
+    /// Enters the guest's handler of `exception` under `observer`, which sees the accesses to memory that it takes.
+    pub(crate) fn deliver(&mut self, exception: Exception, observer: &mut dyn Observer) -> Delivery {
+        // SAFETY: as in `run`.
+        let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
+        self.link.observer = Some(erased);
+        let delivery = self.unicorn.deliver(exception.vector, exception.source, exception.error_code);
+        self.link.observer = None;
+        delivery
+    }
+
+    /// CR2, the address of the last page fault.
+    pub(crate) fn cr2(&self) -> u64 {
+        self.unicorn.cr2()
+    }
+
+    /// Puts CR2 back after a fault on the way to a handler that was not entered.
+    pub(crate) fn set_cr2(&self, address: u64) {
+        self.unicorn.set_cr2(address);
     }
 
     /// Undoes what a fault that the guest must not see has done to CR2.
@@ -236,8 +258,9 @@ extern "C" fn on_access(
 }
 
 extern "C" fn on_exception(uc: *mut sys::uc_engine, vector: u32, data: *mut c_void) {
+    let source = if Hooked::of(uc).is_software() { Source::Software } else { Source::Exception };
     // SAFETY: `data` is this engine's link, and nothing else refers to the field during the call.
-    unsafe { (*data.cast::<Link>()).exception = Some(vector) };
+    unsafe { (*data.cast::<Link>()).exception = Some((vector, source)) };
     stop_from_hook(uc);
 }
 

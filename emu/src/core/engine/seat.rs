@@ -2,6 +2,7 @@
 
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
+use super::super::interruption::{Delivery, Exception};
 use super::fast::{Fast, FastExit};
 use super::precise::{Observer, Precise, PreciseExit};
 use crate::memory::Memory;
@@ -98,6 +99,14 @@ impl Engines {
         let exit = precise.run(pc, one_at_a_time, observer);
         self.pc = precise.program_counter();
         exit
+    }
+
+    /// Enters the guest's handler of `exception`, where the registers are seated in the precise engine.
+    pub(crate) fn deliver(&mut self, exception: Exception, observer: &mut dyn Observer) -> Delivery {
+        let precise = self.precise.as_mut().expect("the registers are seated in this engine");
+        let delivery = precise.deliver(exception, observer);
+        self.pc = precise.program_counter();
+        delivery
     }
 
     /// Changes registers between two runs of the precise engine.

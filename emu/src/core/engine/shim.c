@@ -250,6 +250,77 @@ int fencepost_take_exception(struct uc_struct *uc)
     return code;
 }
 
+/* Whether the exception just reported comes from INT n, INT3 or INTO. */
+int fencepost_is_software(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->env_ptr)->exception_is_int; }
+
+/* Sources of an interruption; mirrors `Source` in interruption.rs. */
+enum { SOURCE_EXCEPTION, SOURCE_SOFTWARE, SOURCE_HARDWARE };
+
+/* A TSS that cannot be: looking into it would abort the process, where a processor could not have loaded it. */
+static bool is_usable_tss(const SegmentCache *tr)
+{
+    int type = (tr->flags >> DESC_TYPE_SHIFT) & 0xf;
+
+    return (tr->flags & DESC_P_MASK) && ((type & 7) == 1 || (type & 7) == 3);
+}
+
+/*
+ * Enters the guest's handler of `vector` as SDM 3A 6.12 to 6.14 say, by QEMU's own code; EIP is that of the faulting
+ * instruction, or the next one's. An exception on the way is delivered in its place, as 6.15 (interrupt 8) says.
+ * Returns the vector whose handler is entered, -1 on a triple fault, -2 when there is no memory where the processor looked.
+ */
+int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_code)
+{
+    CPUState *cpu = uc->cpu;
+    CPUX86State *env = cpu->env_ptr;
+    SegmentCache tr = env->tr;
+    bool is_contributory = vector == 0 || (vector >= 10 && vector <= 14) || vector == EXCP08_DBLE;
+    volatile bool is_hardware = source == SOURCE_HARDWARE;
+    volatile bool is_on_the_way = false;
+    volatile bool has_substitute = !is_usable_tss(&tr);
+    int result;
+
+    if (has_substitute) {
+        env->tr.flags = DESC_P_MASK | (11 << DESC_TYPE_SHIFT);
+        env->tr.limit = 0;
+    }
+    env->eflags = cpu_compute_eflags(env);
+    cpu->exception_index = vector;
+    env->error_code = error_code;
+    env->exception_is_int = source == SOURCE_SOFTWARE;
+    env->exception_next_eip = env->eip;
+    env->old_exception = source == SOURCE_EXCEPTION && is_contributory ? vector : -1;
+    uc->nested_level++;
+    if (sigsetjmp(uc->jmp_bufs[uc->nested_level - 1], 0) != 0) {
+        /* An exception was raised on the way here, or memory is missing. */
+        is_hardware = false;
+        is_on_the_way = true;
+    }
+    if (is_on_the_way && uc->invalid_error != UC_ERR_OK) {
+        result = -2;
+    } else if (cpu->exception_index == EXCP_HLT) {
+        result = -1;
+    } else if (is_hardware) {
+        do_interrupt_x86_hardirq(env, vector, 1);
+        result = vector;
+    } else {
+        x86_cpu_do_interrupt(cpu);
+        result = cpu->exception_index;
+    }
+    uc->nested_level--;
+    uc->invalid_error = UC_ERR_OK;
+    uc->stop_request = false;
+    if (has_substitute) {
+        env->tr = tr;
+    }
+    env->exception_is_int = 0;
+    env->error_code = 0;
+    env->old_exception = -1;
+    cpu->exception_index = -1;
+    cpu->halted = 0;
+    return result;
+}
+
 /* Drops translated code that was made from `length` bytes of guest memory living at host address `host`. */
 void fencepost_drop_code(struct uc_struct *uc, void *host, uint64_t length)
 {

@@ -1,6 +1,7 @@
 //! One Unicorn engine, owned: opening, mapping, hooking, running, and moving a core's state in and out.
 
 use super::super::cpu_state::CpuState;
+use super::super::interruption::{Delivery, Source};
 use super::super::paging::Mode;
 use crate::memory::Stretch;
 use fencepost_devices::PhysAddr;
@@ -31,6 +32,8 @@ unsafe extern "C" {
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
+    fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
+    fn fencepost_deliver(uc: *mut sys::uc_engine, vector: c_int, source: c_int, error_code: c_int) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
     fn fencepost_configure(uc: *mut sys::uc_engine, bytes: u32) -> c_int;
@@ -196,6 +199,16 @@ impl Unicorn {
         unsafe { fencepost_take_exception(self.handle) as u32 }
     }
 
+    /// Enters the guest's handler of an interruption, between two runs. Its accesses to memory are reported to the hooks.
+    pub(super) fn deliver(&self, vector: u32, source: Source, error_code: u32) -> Delivery {
+        // SAFETY: the engine is open and not running; hooks only touch data that is valid meanwhile.
+        match unsafe { fencepost_deliver(self.handle, vector as c_int, source as c_int, error_code as c_int) } {
+            -1 => Delivery::TripleFault,
+            -2 => Delivery::NoMemory,
+            vector => Delivery::Entered { vector: vector as u32 },
+        }
+    }
+
     /// Forgets translations of code in `length` bytes of host memory at `host`.
     pub(super) fn drop_code(&self, host: *const u8, length: u64) {
         // SAFETY: the shim only looks the address up among the engine's mappings.
@@ -239,6 +252,12 @@ impl Hooked {
     pub(super) fn limit_block(self, count: u32) {
         // SAFETY: hooks are called with the handle of a live engine.
         unsafe { fencepost_limit_block(self.0, count) }
+    }
+
+    /// Whether the exception being reported comes from INT n, INT3 or INTO.
+    pub(super) fn is_software(self) -> bool {
+        // SAFETY: hooks are called with the handle of a live engine.
+        unsafe { fencepost_is_software(self.0) != 0 }
     }
 
     /// General register `index`, in the order in which instructions number them.

@@ -2,11 +2,12 @@
 
 use super::decoded::{Decoded, Known};
 use super::halves::Halves;
-use super::{DEBUG, PAGE_FAULT, World, note_drained};
+use super::{World, note_drained};
 use crate::core::cpu_state::gpr;
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
+use crate::core::interruption::{Delivery, Exception, vector};
 use crate::core::partial::PartialAccess;
 use crate::core::{Core, CoreId, operands};
 use crate::memory::{LINE, MemoryType, PAGE};
@@ -229,6 +230,8 @@ pub(super) struct Observed {
     pub(super) pc: u64,
     /// The next instruction could not be fetched; the one before is complete.
     pub(super) is_fetch_fault: bool,
+    /// The exit is a trap: the instruction before is complete.
+    pub(super) is_trap: bool,
     /// The registers must be put back to what they were before the run.
     pub(super) is_abandoned: bool,
     /// Address translation may have changed.
@@ -314,6 +317,7 @@ impl PreciseRun<'_, '_> {
             exit: if self.is_abandoned && self.extent == Extent::OneAccess { PreciseExit::Stopped } else { exit },
             pc: if is_fetch_fault || is_trap { pc } else { fault_pc },
             is_fetch_fault,
+            is_trap,
             is_abandoned: self.is_abandoned,
             may_retranslate: self.may_retranslate,
             stored_to_code: self.stored_to_code,
@@ -323,10 +327,35 @@ impl PreciseRun<'_, '_> {
         }
     }
 
+    /// The core, interrupted at `pc`, is about to enter a handler: what follows are the accesses that this takes.
+    pub(super) fn begin_delivery(&mut self, pc: u64) {
+        self.apply();
+        self.current = Some(Current {
+            pc,
+            class: Class::Plain,
+            entries_before: self.core.buffer.entries().len(),
+            accesses: 0,
+            done: 0,
+            is_before_port: false,
+        });
+    }
+
+    /// The handler has been entered, or not: then what was pushed on the way is taken back.
+    pub(super) fn end_delivery(mut self, delivery: Delivery) {
+        if matches!(delivery, Delivery::Entered { .. }) {
+            self.take_overlays_away();
+            self.put_back();
+        } else {
+            self.undo_current();
+        }
+        self.core.partial.clear();
+        self.hide();
+    }
+
     /// Whether the exit is the debug exception after an instruction that is complete (SDM 3A 18.3.1.4).
     fn is_trap(&self, exit: PreciseExit, pc: u64) -> bool {
         let is_complete = self.current.as_ref().is_some_and(|c| c.pc != pc && c.class != Class::SoftwareInterrupt);
-        is_complete && matches!(exit, PreciseExit::Exception { vector: DEBUG, .. })
+        is_complete && matches!(exit, PreciseExit::Exception(Exception { vector: vector::DEBUG, .. }))
     }
 
     /// Whether the engine could not fetch the next instruction, rather than execute the current one.
@@ -336,7 +365,7 @@ impl PreciseRun<'_, '_> {
         match exit {
             PreciseExit::Stopped => false,
             PreciseExit::NothingToFetch => true,
-            PreciseExit::Exception { vector, .. } => vector == PAGE_FAULT && has_moved_on && !is_software,
+            PreciseExit::Exception(exception) => exception.vector == vector::PAGE_FAULT && has_moved_on && !is_software,
         }
     }
 

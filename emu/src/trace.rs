@@ -77,8 +77,6 @@ pub enum Fault {
     Exception { vector: u32, error_code: u32, address: u64 },
     /// Instructions were fetched from where there is no memory.
     NothingToFetch,
-    /// An instruction that this machine does not have.
-    Unsupported { instruction: &'static str },
 }
 
 impl std::fmt::Display for Fault {
@@ -97,7 +95,6 @@ impl std::fmt::Display for Fault {
                 None => write!(f, "software interrupt, vector {vector:#x}"),
             },
             Fault::NothingToFetch => f.write_str("instruction fetch from where there is no memory"),
-            Fault::Unsupported { instruction } => write!(f, "{instruction}, which this machine does not have yet"),
         }
     }
 }

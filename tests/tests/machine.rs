@@ -26,4 +26,5 @@ mod machine {
     mod snapshots;
     mod spinning;
     mod strings;
+    mod system_calls;
 }

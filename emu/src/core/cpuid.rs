@@ -1,6 +1,7 @@
 //! What CPUID says (SDM 2A, CPUID): a fixed processor, the same on every host.
 //!
-//! It announces what the engine executes: x86-64, SSE up to 4.2, CMPXCHG16B, POPCNT, MOVBE, RDRAND; no AVX, no SYSCALL yet.
+//! It announces what the engine executes: x86-64, SSE up to 4.2, CMPXCHG16B, POPCNT, MOVBE, RDRAND; SYSCALL and
+//! SYSENTER; no AVX.
 
 use super::CoreId;
 
@@ -14,13 +15,14 @@ const LAST_EXTENDED: u32 = 0x8000_0008;
 /// Family 6, model 60, stepping 3: the Haswell whose instructions the engine has, without AVX.
 const SIGNATURE: u32 = 0x0003_06c3;
 
-/// FPU, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
+/// FPU, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
 const FEATURES_EDX: u32 = 1
     | 1 << 3
     | 1 << 4
     | 1 << 5
     | 1 << 6
     | 1 << 8
+    | 1 << 11
     | 1 << 13
     | 1 << 15
     | 1 << 16
@@ -32,8 +34,8 @@ const FEATURES_EDX: u32 = 1
 /// SSE3, PCLMULQDQ, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, RDRAND, hypervisor present.
 const FEATURES_ECX: u32 =
     1 | 1 << 1 | 1 << 9 | 1 << 13 | 1 << 19 | 1 << 20 | 1 << 22 | 1 << 23 | 1 << 25 | 1 << 30 | 1 << 31;
-/// NX, RDTSCP, long mode.
-const EXTENDED_EDX: u32 = 1 << 20 | 1 << 27 | 1 << 29;
+/// SYSCALL, NX, RDTSCP, long mode.
+const EXTENDED_EDX: u32 = 1 << 11 | 1 << 20 | 1 << 27 | 1 << 29;
 
 /// The answer to CPUID with `eax` and `ecx` on `core` of `cores`.
 pub fn leaf(eax: u32, ecx: u32, core: CoreId, cores: u8) -> Leaf {

@@ -44,7 +44,7 @@ pub enum Class {
     ModeChange,
     /// INT n, INT3, INTO, INT1: drains, as the delivery of any interrupt does.
     SoftwareInterrupt,
-    /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain. The machine does not have them yet and says so.
+    /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain, and not serialising.
     SystemCall,
     /// This processor does not have it: AVX and relatives. An invalid opcode.
     Absent,

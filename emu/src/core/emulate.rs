@@ -1,4 +1,7 @@
-//! Instructions that the machine executes itself, because the engine would ask the host: time, randomness, identity, ports.
+//! Instructions that the machine executes itself, because the engine would ask the host or gets them wrong: time, randomness,
+//! identity, ports, system calls, and invalid opcodes that it would execute.
+
+mod system_call;
 
 use super::cpu_state::{CpuState, gpr};
 use super::decode::Class;
@@ -14,17 +17,6 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 const CARRY: u64 = 1;
 const RDRAND_CLEARS: u64 = 1 << 11 | 1 << 7 | 1 << 6 | 1 << 4 | 1 << 2;
 
-/// Why an instruction was not executed.
-pub(crate) enum NotExecuted {
-    /// It causes an exception.
-    Exception(Exception),
-    /// The machine does not have it.
-    Unsupported {
-        /// Its name.
-        instruction: &'static str,
-    },
-}
-
 /// The core whose next instruction is to be executed here; its registers are seated in its precise engine.
 pub(crate) struct Emulation<'a> {
     pub(crate) id: CoreId,
@@ -36,7 +28,7 @@ impl Emulation<'_> {
     /// Executes `instruction`, which is the core's next and of `class`.
     ///
     /// It comes from whoever saw the core's own view of memory: the bytes may still be in the core's store buffer.
-    pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), NotExecuted> {
+    pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), Exception> {
         self.engines.save(&mut self.core.cpu);
         match class {
             Class::PortIo => self.port_io(instruction, world),
@@ -44,10 +36,8 @@ impl Emulation<'_> {
             Class::TimeStamp => self.time_stamp(instruction),
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
-            Class::SystemCall => {
-                return Err(NotExecuted::Unsupported { instruction: system_call_name(instruction.mnemonic()) });
-            }
-            Class::Absent => return Err(NotExecuted::Exception(Exception::new(vector::INVALID_OPCODE, 0))),
+            Class::SystemCall => self.system_call(instruction)?,
+            Class::Absent => return Err(Exception::new(vector::INVALID_OPCODE, 0)),
             _ => unreachable!("{class:?} is executed by the engine"),
         }
         Ok(())
@@ -114,6 +104,13 @@ impl Emulation<'_> {
         });
     }
 
+    fn system_call(self, instruction: &Instruction) -> Result<(), Exception> {
+        let mut cpu = self.core.cpu.clone();
+        system_call::perform(&mut cpu, instruction)?;
+        self.engines.change(|current| *current = cpu);
+        Ok(())
+    }
+
     fn halt(self, instruction: &Instruction, world: &mut World) {
         self.core.halted = true;
         world.log.push(Event::Halted { core: self.id });
@@ -130,15 +127,6 @@ fn write_register(cpu: &mut CpuState, register: Register, value: u64) {
         2 => *slot & !0xffff | value & 0xffff,
         _ => *slot & !0xff | value & 0xff,
     };
-}
-
-fn system_call_name(mnemonic: Mnemonic) -> &'static str {
-    match mnemonic {
-        Mnemonic::Syscall => "SYSCALL",
-        Mnemonic::Sysenter => "SYSENTER",
-        Mnemonic::Sysexit | Mnemonic::Sysexitq => "SYSEXIT",
-        _ => "SYSRET",
-    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014).

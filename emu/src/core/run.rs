@@ -14,7 +14,6 @@ mod observed;
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
 use super::decode;
-use super::emulate::NotExecuted;
 use super::engine::precise::{Precise, PreciseExit};
 use super::engine::{Engines, fast::FastExit};
 use super::interruption::{Delivery, Exception, vector};
@@ -263,8 +262,7 @@ impl Turn<'_> {
         let pc = self.caches[self.id.index()].engines.linear_pc();
         match executed {
             Ok(()) => self.core.clock += 1,
-            Err(NotExecuted::Exception(exception)) => self.interrupt(exception, pc, eager),
-            Err(NotExecuted::Unsupported { instruction }) => self.fault(Fault::Unsupported { instruction }, pc),
+            Err(exception) => self.interrupt(exception, pc, eager),
         }
         self.settle();
     }

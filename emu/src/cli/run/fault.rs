@@ -56,7 +56,6 @@ fn is_fetch(fault: Fault) -> bool {
     match fault {
         Fault::Exception { vector, error_code, .. } => vector == 14 && error_code & INSTRUCTION_FETCH != 0,
         Fault::NothingToFetch => true,
-        Fault::Unsupported { .. } => false,
     }
 }
 

@@ -22,6 +22,7 @@ mod machine {
     mod interrupts;
     mod pages;
     mod possible_choices;
+    mod rings;
     mod schedules;
     mod snapshots;
     mod spinning;

@@ -1,6 +1,7 @@
 //! Instructions that the machine executes itself, because the engine would ask the host or gets them wrong: time, randomness,
 //! identity, ports, system calls, and invalid opcodes that it would execute.
 
+mod privilege;
 mod system_call;
 
 use super::cpu_state::{CpuState, gpr};
@@ -30,6 +31,16 @@ impl Emulation<'_> {
     /// It comes from whoever saw the core's own view of memory: the bytes may still be in the core's store buffer.
     pub(crate) fn execute(self, class: Class, instruction: &Instruction, world: &mut World) -> Result<(), Exception> {
         self.engines.save(&mut self.core.cpu);
+        let cpu = &self.core.cpu;
+        match class {
+            Class::PortIo => {
+                let (port, width) = port_of(instruction, cpu);
+                privilege::check_port(cpu, world.memory, port, width.bytes())?;
+            }
+            Class::TimeStamp => privilege::check_time_stamp(cpu)?,
+            Class::Halt => privilege::check_supervisor(cpu)?,
+            _ => (),
+        }
         match class {
             Class::PortIo => self.port_io(instruction, world),
             Class::CpuId => self.cpu_id(instruction, world),
@@ -53,13 +64,8 @@ impl Emulation<'_> {
 
     fn port_io(self, instruction: &Instruction, world: &mut World) {
         let is_input = instruction.mnemonic() == Mnemonic::In;
-        let (data, port) = if is_input { (0, 1) } else { (1, 0) };
-        let register = instruction.op_register(data);
-        let width = Width::from_bytes(register.size() as u64).expect("AL, AX and EAX have 1, 2 and 4 bytes");
-        let port = match instruction.op_kind(port) {
-            OpKind::Immediate8 => u16::from(instruction.immediate8()),
-            _ => self.core.cpu.gpr[gpr::RDX] as u16,
-        };
+        let register = instruction.op_register(if is_input { 0 } else { 1 });
+        let (port, width) = port_of(instruction, &self.core.cpu);
         let (id, value) = (self.id, self.core.cpu.gpr[gpr::RAX] & width.mask());
         if is_input {
             let value = world.with_board(|board, around| board.port_in(id, port, width, around));
@@ -116,6 +122,17 @@ impl Emulation<'_> {
         world.log.push(Event::Halted { core: self.id });
         self.complete(instruction, |_| ());
     }
+}
+
+/// The port that IN or OUT is about, and how wide the access is.
+fn port_of(instruction: &Instruction, cpu: &CpuState) -> (u16, Width) {
+    let (data, port) = if instruction.mnemonic() == Mnemonic::In { (0, 1) } else { (1, 0) };
+    let bytes = instruction.op_register(data).size() as u64;
+    let port = match instruction.op_kind(port) {
+        OpKind::Immediate8 => u16::from(instruction.immediate8()),
+        _ => cpu.gpr[gpr::RDX] as u16,
+    };
+    (port, Width::from_bytes(bytes).expect("AL, AX and EAX have 1, 2 and 4 bytes"))
 }
 
 /// Writes a general register by its name: 32-bit writes clear the upper half, narrower ones keep the rest (SDM 1, 3.4.1.1).

@@ -24,6 +24,8 @@ pub(crate) const LAST: u64 = SCATTERED + 0x1000;
 const PAGE_TABLE: u64 = DATA + 0x3000;
 const PRESENT: u64 = 1;
 const WRITABLE: u64 = 2;
+/// Users may use it, too.
+const USER: u64 = 4;
 const LARGE: u64 = 0x80;
 
 /// Where the entry lies that maps `page`.
@@ -52,13 +54,13 @@ fn switch(a: &mut CodeAssembler, program: Code) -> Result<(), IcedError> {
 fn tables() -> Vec<u8> {
     let mut entries = vec![0u64; 5 * 512];
     let [root, pointers, directory, table, last_directory] = [0, 1, 2, 3, 4].map(|index| index * 512);
-    let address = |index: usize| (DATA + 8 * index as u64) | PRESENT | WRITABLE;
+    let address = |index: usize| (DATA + 8 * index as u64) | PRESENT | WRITABLE | USER;
     entries[root] = address(pointers);
     entries[pointers] = address(directory);
     entries[pointers + 3] = address(last_directory);
     entries[directory] = address(table);
     for page in 0..512 {
-        entries[table + page] = (page as u64) << 12 | PRESENT | WRITABLE;
+        entries[table + page] = (page as u64) << 12 | PRESENT | WRITABLE | USER;
         entries[last_directory + page] = 3 << 30 | (page as u64) << 21 | LARGE | PRESENT | WRITABLE;
     }
     let mut map = |page: u64, entry: u64| entries[table + (page >> 12 & 511) as usize] = entry;

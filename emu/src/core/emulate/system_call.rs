@@ -3,6 +3,7 @@
 //! They neither drain the store buffer nor touch memory: code and stack segments get fixed contents, whatever the descriptor
 //! tables say. As on Intel's processors SYSCALL and SYSRET exist in 64-bit mode only.
 
+use super::privilege::level;
 use crate::core::cpu_state::{CpuState, Segment, SegmentName, gpr};
 use crate::core::interruption::{Exception, vector};
 use crate::core::paging::Mode;
@@ -58,7 +59,7 @@ fn sysret(cpu: &mut CpuState, is_long: bool) -> Result<(), Exception> {
         return Err(invalid_opcode());
     }
     let to = cpu.gpr[gpr::RCX];
-    if privilege(cpu) != 0 || is_long && !is_canonical(to) {
+    if level(cpu) != 0 || is_long && !is_canonical(to) {
         return Err(general_protection());
     }
     cpu.rip = if is_long { to } else { to & 0xffff_ffff };
@@ -88,7 +89,7 @@ fn sysenter(cpu: &mut CpuState) -> Result<(), Exception> {
 
 fn sysexit(cpu: &mut CpuState, is_long: bool) -> Result<(), Exception> {
     let (to, stack) = (cpu.gpr[gpr::RDX], cpu.gpr[gpr::RCX]);
-    let is_refused = cpu.cr0 & 1 == 0 || cpu.sysenter_cs & 0xfffc == 0 || privilege(cpu) != 0;
+    let is_refused = cpu.cr0 & 1 == 0 || cpu.sysenter_cs & 0xfffc == 0 || level(cpu) != 0;
     if is_refused || is_long && !(is_canonical(to) && is_canonical(stack)) {
         return Err(general_protection());
     }
@@ -119,11 +120,6 @@ fn load(cpu: &mut CpuState, code: u32, stack: u32, width: Width, privilege: u32)
     let selector = |selector: u32| selector & 0xfffc | privilege;
     cpu.segments[SegmentName::Cs as usize] = Segment::flat(selector(code), common | CODE | bits);
     cpu.segments[SegmentName::Ss as usize] = Segment::flat(selector(stack), common | DATA | BIG);
-}
-
-/// The current privilege level: that of the stack segment (SDM 3A 5.5).
-fn privilege(cpu: &CpuState) -> u32 {
-    cpu.segment(SegmentName::Ss).flags >> 13 & 3
 }
 
 fn is_canonical(address: u64) -> bool {

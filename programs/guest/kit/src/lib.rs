@@ -23,6 +23,7 @@ mod entry;
 pub mod exclusion;
 mod fence;
 mod framebuffer;
+pub mod interrupts;
 mod mem;
 mod outcome;
 mod panic;

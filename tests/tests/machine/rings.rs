@@ -1,0 +1,216 @@
+//! Users at privilege level 3: how they get there, what they may not do, and how they come back (SDM 3A 5, 6.12.1, 7.7).
+
+use super::page_tables::paged;
+use super::testbed::*;
+use fencepost::core::cpu_state::SegmentName;
+use fencepost::core::interruption::Source;
+use fencepost::memory_model::MemoryModel;
+use fencepost::trace::Event;
+use iced_x86::IcedError;
+use iced_x86::code_asm::*;
+
+const GDT: u64 = 0x18_2000;
+const IDT: u64 = 0x18_3000;
+const TSS: u64 = 0x18_4000;
+const POINTER: u64 = 0x18_5000;
+/// Where the handler leaves the frame: error code or the vector's mark, RIP, CS, RFLAGS, RSP, SS.
+const FRAME: u64 = 0x18_5100;
+/// The stacks of level 0 and of the first entry of the interrupt stack table.
+const KERNEL_STACK: u64 = 0x18_7000;
+const OTHER_STACK: u64 = 0x18_8000;
+const USER_STACK: u64 = 0x18_6ff0;
+
+const KERNEL_CODE: u64 = 0x8;
+const USER_DATA: u64 = 0x20 | 3;
+const USER_CODE: u64 = 0x28 | 3;
+const TASK: u64 = 0x30;
+
+/// Bits of RFLAGS: always set, IF, I/O privilege level 3.
+const FLAGS: u64 = 0x202;
+const IOPL_3: u64 = 0x3000;
+
+/// How an interruption is handled.
+#[derive(Clone, Copy)]
+struct Gate {
+    vector: u64,
+    has_error_code: bool,
+    /// The least privileged level that may call it.
+    level: u64,
+    /// Entry of the interrupt stack table, or 0.
+    stack: u64,
+}
+
+const fn gate(vector: u64, has_error_code: bool) -> Gate {
+    Gate { vector, has_error_code, level: 0, stack: 0 }
+}
+
+fn put(a: &mut CodeAssembler, address: u64, value: u64) -> Result<(), IcedError> {
+    a.mov(rax, value)?;
+    a.mov(qword_ptr(address), rax)
+}
+
+fn load_table(a: &mut CodeAssembler, base: u64, limit: u64) -> Result<(), IcedError> {
+    a.mov(word_ptr(POINTER), limit as i32)?;
+    put(a, POINTER + 2, base)
+}
+
+/// Goes to level 3 with `flags`, where `body` is executed; a handler at `gate` notes its frame and halts.
+fn user(gate: Gate, flags: u64, body: Code) -> impl Fn(&mut CodeAssembler) -> Result<(), IcedError> {
+    move |a| {
+        let (mut handler, mut start) = (a.create_label(), a.create_label());
+        for (index, descriptor) in [
+            0,
+            0x00af_9b00_0000_ffff,
+            0x00cf_9300_0000_ffff,
+            0x00cf_fb00_0000_ffff,
+            0x00cf_f300_0000_ffff,
+            0x00af_fb00_0000_ffff,
+            // A 64-bit TSS of 0x67 + 1 bytes, and a permission map of 16 ports and its end.
+            0x0000_8900_0000_006a | (TSS & 0xff_ffff) << 16 | (TSS >> 24 & 0xff) << 56,
+            TSS >> 32,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            put(a, GDT + 8 * index as u64, descriptor)?;
+        }
+        load_table(a, GDT, 8 * 8 - 1)?;
+        a.lgdt(ptr(POINTER))?;
+        put(a, TSS + 4, KERNEL_STACK)?;
+        put(a, TSS + 0x24, OTHER_STACK)?;
+        // Ports 0 to 7 are allowed, 8 to 15 are not.
+        a.mov(word_ptr(TSS + 0x66), 0x68)?;
+        a.mov(dword_ptr(TSS + 0x68), 0xff_ff00)?;
+        a.mov(ax, TASK as i32)?;
+        a.ltr(ax)?;
+        a.lea(rax, ptr(handler))?;
+        let at = IDT + 16 * gate.vector;
+        a.mov(word_ptr(at), ax)?;
+        a.mov(word_ptr(at + 2), KERNEL_CODE as i32)?;
+        a.mov(word_ptr(at + 4), ((0x8e | gate.level << 5) << 8 | gate.stack) as i32)?;
+        a.shr(rax, 16)?;
+        a.mov(word_ptr(at + 6), ax)?;
+        load_table(a, IDT, 0xfff)?;
+        a.lidt(ptr(POINTER))?;
+        for word in [USER_DATA, USER_STACK, flags, USER_CODE] {
+            a.push(word as i32)?;
+        }
+        a.lea(rax, ptr(start))?;
+        a.push(rax)?;
+        a.iretq()?;
+        a.set_label(&mut start)?;
+        a.mov(dword_ptr(X), 1)?;
+        body(a)?;
+        a.set_label(&mut handler)?;
+        if !gate.has_error_code {
+            a.push(-1)?;
+        }
+        for word in 0..6 {
+            a.mov(rax, qword_ptr(rsp + 8 * word))?;
+            a.mov(qword_ptr(FRAME + 8 * word as u64), rax)?;
+        }
+        a.hlt()
+    }
+}
+
+/// Runs `body` at level 3 until the handler has halted; then the frame and where the stack was.
+fn handled(model: MemoryModel, gate: Gate, flags: u64, body: Code) -> ([u64; 6], u64) {
+    let mut t = paged(model, &[&user(gate, flags, body)]);
+    t.run(0);
+    t.drain_all(0);
+    assert!(t.core(0).halted, "under {model}: {:?}", t.machine.stop());
+    let stack = t.gpr(0, 4);
+    assert_eq!(t.core(0).cpu.segment(SegmentName::Ss).flags >> 13 & 3, 0, "the handler is at level 0");
+    (std::array::from_fn(|word| t.memory(FRAME + 8 * word as u64)), stack)
+}
+
+/// `body` at level 3 is a general protection fault with error code 0.
+fn is_forbidden(flags: u64, body: Code) {
+    let (frame, _) = handled(TSO, gate(13, true), flags, body);
+    assert_eq!(frame[0], 0);
+    assert_eq!([frame[2], frame[3] & 0x3202, frame[4], frame[5]], [USER_CODE, flags, USER_STACK, USER_DATA]);
+}
+
+/// `body` at level 3 executes: what comes after it is an invalid opcode.
+fn is_allowed(flags: u64, body: Code) {
+    let then_stop = |a: &mut CodeAssembler| {
+        body(a)?;
+        a.ud2()
+    };
+    handled(TSO, gate(6, false), flags, &then_stop);
+}
+
+#[test]
+fn an_exception_of_a_user_is_handled_on_the_stack_of_the_task_state_segment() {
+    for model in MemoryModel::ALL {
+        let (frame, stack) = handled(model, gate(6, false), FLAGS, &|a| a.ud2());
+        assert_eq!(
+            [frame[2], frame[3], frame[4], frame[5]],
+            [USER_CODE, FLAGS, USER_STACK, USER_DATA],
+            "under {model}"
+        );
+        assert_eq!(stack, KERNEL_STACK - 6 * 8);
+    }
+}
+
+#[test]
+fn a_gate_may_ask_for_a_stack_of_the_interrupt_stack_table() {
+    let (frame, stack) = handled(TSO, Gate { stack: 1, ..gate(6, false) }, FLAGS, &|a| a.ud2());
+    assert_eq!((frame[4], stack), (USER_STACK, OTHER_STACK - 6 * 8));
+}
+
+#[test]
+fn users_may_call_only_gates_of_their_level() {
+    let call = |a: &mut CodeAssembler| a.int(0x80);
+    let (frame, _) = handled(TSO, Gate { level: 3, ..gate(0x80, false) }, FLAGS, &call);
+    assert_eq!(frame[2], USER_CODE);
+    // The gate of vector 13 is there, and 0x80 is not: the error code names the entry of the IDT.
+    let (frame, _) = handled(TSO, gate(13, true), FLAGS, &call);
+    assert_eq!(frame[0], 0x80 * 16 + 2);
+}
+
+#[test]
+fn users_may_not_halt_or_change_control_registers() {
+    is_forbidden(FLAGS, &|a| a.hlt());
+    is_forbidden(FLAGS, &|a| a.mov(cr3, rax));
+    is_forbidden(FLAGS, &|a| a.wrmsr());
+    is_forbidden(FLAGS, &|a| a.lidt(ptr(POINTER)));
+}
+
+#[test]
+fn users_may_use_ports_when_their_level_or_the_permission_map_says_so() {
+    is_forbidden(FLAGS, &|a| a.in_(al, 0x80));
+    is_forbidden(FLAGS, &|a| a.out(0x80, al));
+    is_forbidden(FLAGS, &|a| a.in_(al, 8));
+    is_forbidden(FLAGS, &|a| a.in_(ax, 7));
+    is_allowed(FLAGS, &|a| a.in_(al, 7));
+    is_allowed(FLAGS, &|a| a.in_(ax, 6));
+    is_allowed(FLAGS | IOPL_3, &|a| a.in_(al, 0x80));
+    is_allowed(FLAGS | IOPL_3, &|a| a.out(0x80, eax));
+    is_forbidden(FLAGS, &|a| a.sti());
+    is_allowed(FLAGS | IOPL_3, &|a| a.sti());
+}
+
+#[test]
+fn a_fault_of_a_user_says_so_in_its_error_code() {
+    let (frame, _) = handled(TSO, gate(14, true), FLAGS, &|a| {
+        a.mov(rcx, super::page_tables::MISSING)?;
+        a.mov(dword_ptr(rcx), 1)
+    });
+    assert_eq!(frame[0], 1 << 2 | 1 << 1, "user, write, not present");
+}
+
+#[test]
+fn an_interruption_of_a_user_is_one_event() {
+    let mut t = paged(TSO, &[&user(gate(6, false), FLAGS, &|a| a.ud2())]);
+    t.run(0);
+    let sources: Vec<Source> = t
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Interrupted { source, .. } => Some(source),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sources, [Source::Exception]);
+}

@@ -48,6 +48,8 @@ pub struct Core {
     pub halted: bool,
     /// The core's own clock: instructions retired. RDTSC reads it.
     pub clock: u64,
+    /// What the guest has set its time stamp counter ahead of that clock, by writing it.
+    pub time_offset: u64,
     /// State of the generator behind RDRAND and RDSEED.
     pub random: u64,
 }
@@ -61,6 +63,7 @@ impl Core {
             partial: Vec::new(),
             halted: false,
             clock: 0,
+            time_offset: 0,
             random: u64::from(id.0),
         }
     }

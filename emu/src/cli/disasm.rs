@@ -316,7 +316,8 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::LoadFence => "lfence",
         Class::NonTemporal => "nt",
         Class::PortIo | Class::StringPortIo => "port",
-        Class::Serialising | Class::CpuId => "serial",
+        Class::Serialising | Class::CpuId | Class::WriteMsr => "serial",
+        Class::ReadMsr => "msr",
         Class::TimeStamp => "time",
         Class::Random => "random",
         Class::Halt => "halt",
@@ -341,8 +342,10 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::StringPortIo
         | Class::Serialising
         | Class::CpuId
+        | Class::WriteMsr
         | Class::SoftwareInterrupt => true,
         Class::Plain
+        | Class::ReadMsr
         | Class::TimeStamp
         | Class::Random
         | Class::Halt

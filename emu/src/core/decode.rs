@@ -30,6 +30,10 @@ pub enum Class {
     Serialising,
     /// CPUID: serialising, answered by the machine.
     CpuId,
+    /// RDMSR: answered by the machine.
+    ReadMsr,
+    /// WRMSR: serialising, done by the machine. May change how addresses are translated.
+    WriteMsr,
     /// RDTSC or RDTSCP: answered from the core's own clock.
     TimeStamp,
     /// RDRAND or RDSEED: answered from the machine's seed.
@@ -60,11 +64,13 @@ impl Class {
             | Class::StringPortIo
             | Class::Serialising
             | Class::CpuId
+            | Class::WriteMsr
             | Class::SoftwareInterrupt => true,
             Class::Plain
             | Class::StoreFence
             | Class::LoadFence
             | Class::NonTemporal
+            | Class::ReadMsr
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
@@ -81,6 +87,8 @@ impl Class {
         match self {
             Class::PortIo
             | Class::CpuId
+            | Class::ReadMsr
+            | Class::WriteMsr
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
@@ -115,6 +123,8 @@ impl Class {
             | Class::StringPortIo
             | Class::Serialising
             | Class::CpuId
+            | Class::ReadMsr
+            | Class::WriteMsr
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
@@ -157,10 +167,10 @@ pub fn classify(instruction: &Instruction) -> Class {
         Rdtsc | Rdtscp => Class::TimeStamp,
         Rdrand | Rdseed => Class::Random,
         Cpuid => Class::CpuId,
+        Rdmsr => Class::ReadMsr,
+        Wrmsr => Class::WriteMsr,
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq => Class::SystemCall,
-        Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Wrmsr | Rsm => {
-            Class::Serialising
-        }
+        Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Rsm => Class::Serialising,
         Mov if writes_serialising_register(instruction) => Class::Serialising,
         // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
         Lmsw | Clts | Xsetbv => Class::Serialising,

@@ -1,6 +1,7 @@
 //! Instructions that the machine executes itself, because the engine would ask the host or gets them wrong: time, randomness,
 //! identity, ports, system calls, and invalid opcodes that it would execute.
 
+mod msr;
 mod privilege;
 mod system_call;
 
@@ -47,6 +48,8 @@ impl Emulation<'_> {
             Class::TimeStamp => self.time_stamp(instruction),
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
+            Class::ReadMsr => self.read_msr(instruction)?,
+            Class::WriteMsr => self.write_msr(instruction)?,
             Class::SystemCall => self.system_call(instruction)?,
             Class::Absent => return Err(Exception::new(vector::INVALID_OPCODE, 0)),
             _ => unreachable!("{class:?} is executed by the engine"),
@@ -90,7 +93,7 @@ impl Emulation<'_> {
 
     /// RDTSC and RDTSCP read the core's own clock: one tick an instruction.
     fn time_stamp(self, instruction: &Instruction) {
-        let clock = self.core.clock;
+        let clock = self.core.clock.wrapping_add(self.core.time_offset);
         let with_core = instruction.mnemonic() == Mnemonic::Rdtscp;
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = clock & 0xffff_ffff;
@@ -108,6 +111,32 @@ impl Emulation<'_> {
             write_register(cpu, register, value);
             cpu.rflags = cpu.rflags & !RDRAND_CLEARS | CARRY;
         });
+    }
+
+    fn read_msr(self, instruction: &Instruction) -> Result<(), Exception> {
+        let number = self.core.cpu.gpr[gpr::RCX] as u32;
+        let Core { cpu, clock, time_offset, .. } = &mut *self.core;
+        let outside = msr::Outside { is_first: self.id == CoreId(0), clock: *clock, time_offset };
+        let value = msr::read(cpu, number, &outside)?;
+        self.complete(instruction, |cpu| {
+            cpu.gpr[gpr::RAX] = value & 0xffff_ffff;
+            cpu.gpr[gpr::RDX] = value >> 32;
+        });
+        Ok(())
+    }
+
+    fn write_msr(self, instruction: &Instruction) -> Result<(), Exception> {
+        let mut cpu = self.core.cpu.clone();
+        let value = cpu.gpr[gpr::RDX] << 32 | cpu.gpr[gpr::RAX] & 0xffff_ffff;
+        let number = cpu.gpr[gpr::RCX] as u32;
+        let mut outside = msr::Outside {
+            is_first: self.id == CoreId(0),
+            clock: self.core.clock,
+            time_offset: &mut self.core.time_offset,
+        };
+        msr::write(&mut cpu, number, value, &mut outside)?;
+        self.complete(instruction, |current| *current = cpu);
+        Ok(())
     }
 
     fn system_call(self, instruction: &Instruction) -> Result<(), Exception> {

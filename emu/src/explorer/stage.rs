@@ -160,8 +160,10 @@ impl Stage {
         }
         match kind {
             Kind::End => return still(Op::Finished),
-            Kind::Operation(Class::TimeStamp) => return still(Op::Beyond { pc, reason: Beyond::ReadsTime }),
-            Kind::Operation(Class::Serialising | Class::ModeChange) => {
+            Kind::Operation(Class::TimeStamp | Class::ReadMsr) => {
+                return still(Op::Beyond { pc, reason: Beyond::ReadsTime });
+            }
+            Kind::Operation(Class::Serialising | Class::WriteMsr | Class::ModeChange) => {
                 return still(Op::Beyond { pc, reason: Beyond::ChangesTranslation });
             }
             _ => (),

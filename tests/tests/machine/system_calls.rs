@@ -1,4 +1,5 @@
-//! SYSCALL, SYSRET, SYSENTER and SYSEXIT: where they lead, and what they load (SDM 2B, their pages).
+//! SYSCALL, SYSRET, SYSENTER and SYSEXIT: where they lead, and what they load (SDM 2B, their pages); and the registers that
+//! decide it.
 
 use super::testbed::*;
 use fencepost::core::cpu_state::{CpuState, SegmentName, gpr};
@@ -118,6 +119,62 @@ fn sysenter_and_sysexit_are_a_way_in_and_a_way_out() {
     assert_eq!(loaded(&after), [0x33, 0xb, 3, 1, 0, 0x3b, 3]);
     let (_, after) = around(&setup, &|a| a.sysexit());
     assert_eq!(loaded(&after), [0x23, 0xb, 3, 0, 1, 0x2b, 3]);
+}
+
+#[test]
+fn model_specific_registers_keep_what_they_are_given() {
+    for (number, value) in [
+        (STAR, 0x1234_5678_9abc_def0),
+        (LSTAR, KERNEL),
+        (FMASK, 0xffff_ffff),
+        (SYSENTER_EIP, KERNEL),
+        (0x277, 0x0001_0405_0607_0600),
+        (0xc000_0100, KERNEL),
+        (0xc000_0102, 0x7fff_ffff_ffff),
+        (0xc000_0103, 7),
+    ] {
+        let code = |a: &mut CodeAssembler| {
+            wrmsr(a, number, value)?;
+            a.xor(eax, eax)?;
+            a.xor(edx, edx)
+        };
+        let (_, after) = around(&code, &|a| a.rdmsr());
+        let read = after.gpr[gpr::RDX] << 32 | after.gpr[gpr::RAX];
+        assert_eq!(read, value, "{number:#x}");
+    }
+}
+
+#[test]
+fn the_time_stamp_counter_goes_on_from_what_is_written() {
+    let setup = |a: &mut CodeAssembler| wrmsr(a, 0x10, 1 << 40);
+    for read in [(&|a: &mut CodeAssembler| a.rdtsc()) as Code, &|a| a.rdmsr()] {
+        let (_, after) = around(&setup, read);
+        // WRMSR and the store that marks the place are two steps.
+        assert_eq!((after.gpr[gpr::RDX], after.gpr[gpr::RAX]), (1 << 8, 2));
+    }
+}
+
+#[test]
+fn what_no_model_specific_register_can_hold_is_a_fault() {
+    let protection = Fault::Exception { vector: 13, error_code: 0, address: 0 };
+    for (number, value) in [
+        (0x1234, 0u64),
+        (LSTAR, 1 << 50),
+        (0xc000_0100, 1 << 50),
+        (0x277, 0x02),
+        (EFER, 1 << 4),
+        // Long mode cannot be left while paging is on.
+        (EFER, 1),
+        (0xc000_0103, 1 << 32),
+    ] {
+        let setup = |a: &mut CodeAssembler| {
+            a.mov(ecx, number)?;
+            a.mov(eax, value as u32)?;
+            a.mov(edx, (value >> 32) as u32)
+        };
+        assert_eq!(fault(&setup, &|a| a.wrmsr()), protection, "{number:#x}, {value:#x}");
+    }
+    assert_eq!(fault(&|a| a.mov(ecx, 0x1234), &|a| a.rdmsr()), protection);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! RDMSR and WRMSR: the model-specific registers that this processor has (SDM 4, chapter 2).
+//!
+//! What it does not have, and bits that are reserved, cause a general protection fault, as on a processor.
+//! Left out: performance monitoring, machine checks (no banks), debug stores, MTRRs (CPUID does not announce them).
+
+use super::privilege;
+use crate::core::cpu_state::{CpuState, SegmentName};
+use crate::core::interruption::{Exception, vector};
+
+const TIME_STAMP_COUNTER: u32 = 0x10;
+const APIC_BASE: u32 = 0x1b;
+const FEATURE_CONTROL: u32 = 0x3a;
+const BIOS_SIGN_ID: u32 = 0x8b;
+const SYSENTER_CS: u32 = 0x174;
+const SYSENTER_ESP: u32 = 0x175;
+const SYSENTER_EIP: u32 = 0x176;
+const MCG_CAP: u32 = 0x179;
+const MCG_STATUS: u32 = 0x17a;
+const MISC_ENABLE: u32 = 0x1a0;
+const PAT: u32 = 0x277;
+const EFER: u32 = 0xc000_0080;
+const STAR: u32 = 0xc000_0081;
+const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
+const FMASK: u32 = 0xc000_0084;
+const FS_BASE: u32 = 0xc000_0100;
+const GS_BASE: u32 = 0xc000_0101;
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
+const TSC_AUX: u32 = 0xc000_0103;
+
+/// The local APIC where every PC has it, enabled; bit 8 on the core that boots.
+const APIC_ENABLED: u64 = 0xfee0_0800;
+const BOOTSTRAP: u64 = 1 << 8;
+/// Fast strings.
+const MISC_FAST_STRINGS: u64 = 1;
+/// VMX and SGX stay off: the register is locked.
+const LOCKED: u64 = 1;
+/// EFER: what can be written, and what cannot while paging is on.
+const EFER_WRITABLE: u64 = 1 | EFER_LME | 1 << 11;
+const EFER_LME: u64 = 1 << 8;
+const EFER_LMA: u64 = 1 << 10;
+const CR0_PG: u64 = 1 << 31;
+
+/// What is not in a [`CpuState`], because the engine does not know it.
+pub(super) struct Outside<'a> {
+    pub(super) is_first: bool,
+    pub(super) clock: u64,
+    /// What is added to the clock to get the time stamp counter.
+    pub(super) time_offset: &'a mut u64,
+}
+
+/// The value of register `number`.
+///
+/// # Errors
+/// There is no such register, or a user asks for it.
+pub(super) fn read(cpu: &CpuState, number: u32, outside: &Outside) -> Result<u64, Exception> {
+    privilege::check_supervisor(cpu)?;
+    Ok(match number {
+        TIME_STAMP_COUNTER => outside.clock.wrapping_add(*outside.time_offset),
+        APIC_BASE => APIC_ENABLED | if outside.is_first { BOOTSTRAP } else { 0 },
+        FEATURE_CONTROL => LOCKED,
+        BIOS_SIGN_ID | MCG_CAP | MCG_STATUS => 0,
+        SYSENTER_CS => cpu.sysenter_cs,
+        SYSENTER_ESP => cpu.sysenter_esp,
+        SYSENTER_EIP => cpu.sysenter_eip,
+        MISC_ENABLE => MISC_FAST_STRINGS,
+        PAT => cpu.pat,
+        EFER => cpu.efer,
+        STAR => cpu.star,
+        LSTAR => cpu.lstar,
+        CSTAR => cpu.cstar,
+        FMASK => cpu.fmask,
+        FS_BASE => cpu.segment(SegmentName::Fs).base,
+        GS_BASE => cpu.segment(SegmentName::Gs).base,
+        KERNEL_GS_BASE => cpu.kernel_gs_base,
+        TSC_AUX => cpu.tsc_aux,
+        _ => return Err(general_protection()),
+    })
+}
+
+/// Writes `value` into register `number`.
+///
+/// # Errors
+/// There is no such register, it cannot hold the value, or a user asks for it.
+pub(super) fn write(cpu: &mut CpuState, number: u32, value: u64, outside: &mut Outside) -> Result<(), Exception> {
+    privilege::check_supervisor(cpu)?;
+    match number {
+        TIME_STAMP_COUNTER => *outside.time_offset = value.wrapping_sub(outside.clock),
+        APIC_BASE | FEATURE_CONTROL => unchanged(read(cpu, number, outside)?, value)?,
+        BIOS_SIGN_ID | MCG_STATUS => (),
+        SYSENTER_CS => cpu.sysenter_cs = value & 0xffff_ffff,
+        SYSENTER_ESP => cpu.sysenter_esp = canonical(value)?,
+        SYSENTER_EIP => cpu.sysenter_eip = canonical(value)?,
+        MISC_ENABLE => unchanged(MISC_FAST_STRINGS, value & MISC_FAST_STRINGS)?,
+        PAT => cpu.pat = memory_types(value)?,
+        EFER => cpu.efer = extended_features(cpu, value)?,
+        STAR => cpu.star = value,
+        LSTAR => cpu.lstar = canonical(value)?,
+        CSTAR => cpu.cstar = canonical(value)?,
+        FMASK => cpu.fmask = value & 0xffff_ffff,
+        FS_BASE => cpu.segments[SegmentName::Fs as usize].base = canonical(value)?,
+        GS_BASE => cpu.segments[SegmentName::Gs as usize].base = canonical(value)?,
+        KERNEL_GS_BASE => cpu.kernel_gs_base = canonical(value)?,
+        TSC_AUX if value >> 32 == 0 => cpu.tsc_aux = value,
+        _ => return Err(general_protection()),
+    }
+    Ok(())
+}
+
+/// What a register becomes that cannot be changed yet: only what it is can be written.
+fn unchanged(now: u64, value: u64) -> Result<(), Exception> {
+    if value == now { Ok(()) } else { Err(general_protection()) }
+}
+
+fn canonical(value: u64) -> Result<u64, Exception> {
+    let top = value as i64 >> 47;
+    if top == 0 || top == -1 { Ok(value) } else { Err(general_protection()) }
+}
+
+/// Eight memory types: UC, WC, WT, WP, WB, UC- (SDM 3A, table 13-10).
+fn memory_types(value: u64) -> Result<u64, Exception> {
+    if value.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4..=7)) {
+        Ok(value)
+    } else {
+        Err(general_protection())
+    }
+}
+
+fn extended_features(cpu: &CpuState, value: u64) -> Result<u64, Exception> {
+    let is_reserved = value & !(EFER_WRITABLE | EFER_LMA) != 0;
+    let changes_mode = (value ^ cpu.efer) & EFER_LME != 0 && cpu.cr0 & CR0_PG != 0;
+    if is_reserved || changes_mode {
+        return Err(general_protection());
+    }
+    Ok(value & EFER_WRITABLE | cpu.efer & EFER_LMA)
+}
+
+fn general_protection() -> Exception {
+    Exception::new(vector::GENERAL_PROTECTION, 0)
+}

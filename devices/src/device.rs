@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use crate::{PhysAddr, Signal};
+use crate::{PhysAddr, Signal, Ticks};
 
 /// A device: a value that is told accesses and answers with [`Signal`]s.
 ///
@@ -38,6 +38,22 @@ pub trait Device: DeviceState {
     fn memory_read(&mut self, address: PhysAddr, bytes: &[u8]) -> Vec<Signal> {
         let _ = (address, bytes);
         Vec::new()
+    }
+
+    /// Time has come to `now`: what the device does by itself until then, with what it causes in order.
+    ///
+    /// Time never runs backwards.
+    /// The machine also says so before an access, since a timer is read and set at a moment.
+    fn advance(&mut self, now: Ticks) -> Vec<Signal> {
+        let _ = now;
+        Vec::new()
+    }
+
+    /// When [`advance`](Device::advance) would next do something that can be noticed; after an advance never in its past.
+    ///
+    /// Exact: the machine jumps there when all cores are halted.
+    fn next_event(&self) -> Option<Ticks> {
+        None
     }
 }
 

@@ -30,6 +30,7 @@ mod framebuffer;
 mod picture;
 mod sheet;
 mod signal;
+mod time;
 mod uart16550;
 mod vga_text;
 
@@ -42,5 +43,6 @@ pub use framebuffer::Framebuffer;
 pub use picture::Picture;
 pub use sheet::contact_sheet;
 pub use signal::{Line, Signal};
+pub use time::{TICKS_PER_SECOND, Ticks};
 pub use uart16550::Uart16550;
 pub use vga_text::VgaText;

@@ -1,6 +1,6 @@
 //! What a device asks of the machine.
 
-use crate::{Irq, PhysAddr};
+use crate::{Irq, Message, PhysAddr};
 
 /// An answer of a device to an access: something the machine does for it, in the order given.
 ///
@@ -11,6 +11,8 @@ pub enum Signal {
     RaiseIrq(Irq),
     /// The line becomes inactive.
     LowerIrq(Irq),
+    /// An interrupt for the local APICs that are meant.
+    Interrupt(Message),
     /// The guest ends the run with this exit code.
     Exit(u8),
     /// A byte leaves the machine.

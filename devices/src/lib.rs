@@ -31,7 +31,10 @@ mod io_apic;
 mod local_apic;
 mod message;
 mod pic8259;
+#[cfg(test)]
+mod fuzz;
 mod picture;
+mod pit8254;
 mod sheet;
 mod signal;
 mod time;
@@ -49,6 +52,7 @@ pub use local_apic::{Accepted, ApicSignal, Lint, LocalApic};
 pub use message::{Delivery, Destination, Message, Trigger};
 pub use pic8259::Pic8259;
 pub use picture::Picture;
+pub use pit8254::Pit8254;
 pub use sheet::contact_sheet;
 pub use signal::{Line, Signal};
 pub use time::{TICKS_PER_SECOND, Ticks};

@@ -21,6 +21,7 @@
 
 mod addr;
 mod bus;
+mod cmos_rtc;
 mod crc32;
 mod debug_console;
 mod debug_exit;
@@ -43,6 +44,7 @@ mod vga_text;
 
 pub use addr::{Irq, PhysAddr, Port};
 pub use bus::{Access, AttachError, Bus, DeviceId, Region, Space};
+pub use cmos_rtc::{CmosRtc, DateTime};
 pub use debug_console::DebugConsole;
 pub use debug_exit::DebugExit;
 pub use device::{Device, DeviceState, Width};

@@ -11,6 +11,7 @@
 
 mod calendar;
 
+use crate::now::Now;
 use crate::{Device, Irq, Port, Region, Signal, Ticks, Width};
 pub use calendar::DateTime;
 use calendar::{Format, SECONDS_PER_DAY};
@@ -24,8 +25,7 @@ pub struct CmosRtc {
     flags: u8,
     /// The last value of port 0x70.
     index: u8,
-    /// Cycles of the crystal since time 0.
-    clock: u64,
+    now: Now,
     /// What the divider is ahead of the crystal, in cycles: a second ends where their sum is a multiple of `HERTZ`.
     phase: u64,
     /// Whether IRQ 8 is active, as last signalled.
@@ -109,7 +109,7 @@ impl CmosRtc {
         bytes[REGISTER_B] = HOURS_24;
         bytes[REGISTER_D] = VRT;
         memory_of_firmware(&mut bytes, start, memory_bytes);
-        let mut rtc = CmosRtc { bytes, flags: 0, index: 0, clock: 0, phase: 0, pin: false };
+        let mut rtc = CmosRtc { bytes, flags: 0, index: 0, now: Now::default(), phase: 0, pin: false };
         rtc.set_time(start);
         rtc
     }
@@ -178,7 +178,7 @@ impl CmosRtc {
         let was_reset = self.bytes[REGISTER_A] & DV_RESET == DV_RESET;
         self.bytes[REGISTER_A] = byte;
         if was_reset && self.running() {
-            self.phase = (Self::HERTZ / 2 + Self::HERTZ - self.clock % Self::HERTZ) % Self::HERTZ;
+            self.phase = (Self::HERTZ / 2 + Self::HERTZ - self.clock() % Self::HERTZ) % Self::HERTZ;
         }
     }
 
@@ -203,9 +203,14 @@ impl CmosRtc {
         Format { binary: b & DM != 0, hours_24: b & HOURS_24 != 0 }
     }
 
+    /// Cycles of the crystal since time 0.
+    fn clock(&self) -> u64 {
+        self.now.0.cycles(Self::HERTZ)
+    }
+
     /// How far the divider has counted, in cycles of the crystal.
     fn divider(&self) -> u64 {
-        self.clock + self.phase
+        self.clock() + self.phase
     }
 
     /// Cycles between two periodic interrupts ("Periodic Interrupt Rate"); the two shortest repeat later ones.
@@ -335,7 +340,7 @@ impl Device for CmosRtc {
 
     fn advance(&mut self, now: Ticks) -> Vec<Signal> {
         let before = self.divider();
-        self.clock = self.clock.max(now.cycles(Self::HERTZ));
+        self.now.advance(now);
         if !self.running() {
             return Vec::new();
         }

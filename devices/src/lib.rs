@@ -34,6 +34,7 @@ mod message;
 mod pic8259;
 #[cfg(test)]
 mod fuzz;
+mod now;
 mod picture;
 mod pit8254;
 mod sheet;

@@ -13,6 +13,7 @@
 
 mod counter;
 
+use crate::now::Now;
 use crate::{Device, Irq, Port, Region, Signal, Ticks, Width};
 use counter::Counter;
 
@@ -22,8 +23,7 @@ pub struct Pit8254 {
     counters: [Counter; 3],
     /// The four bits of port B that are written.
     port_b: u8,
-    /// Clocks since time 0.
-    clock: u64,
+    now: Now,
     /// Whether IRQ 0 is active, as last signalled.
     pin: bool,
 }
@@ -66,6 +66,11 @@ impl Pit8254 {
         self.port_b & 2 != 0 && self.counters[2].out()
     }
 
+    /// Clocks since time 0.
+    fn clock(&self) -> u64 {
+        self.now.0.cycles(Self::HERTZ)
+    }
+
     /// A control word, or the two commands that share its port ("Control Word Format", "Read-Back Command").
     fn write_control(&mut self, word: u8) {
         match word >> 6 {
@@ -95,7 +100,7 @@ impl Pit8254 {
     }
 
     fn read_port_b(&self) -> u8 {
-        let refresh = if self.clock / REFRESH_CLOCKS % 2 == 1 { REFRESH } else { 0 };
+        let refresh = if self.clock() / REFRESH_CLOCKS % 2 == 1 { REFRESH } else { 0 };
         let output = if self.counters[2].out() { TIMER_2_OUTPUT } else { 0 };
         self.port_b | refresh | output
     }
@@ -117,7 +122,7 @@ impl Default for Pit8254 {
     fn default() -> Self {
         let mut counters = [Counter::default(); 3];
         counters[2].set_gate(false);
-        Pit8254 { counters, port_b: 0, clock: 0, pin: false }
+        Pit8254 { counters, port_b: 0, now: Now::default(), pin: false }
     }
 }
 
@@ -162,9 +167,9 @@ impl Device for Pit8254 {
     }
 
     fn advance(&mut self, now: Ticks) -> Vec<Signal> {
-        let clock = now.cycles(Self::HERTZ);
-        let clocks = clock.saturating_sub(self.clock);
-        self.clock = self.clock.max(clock);
+        let before = self.clock();
+        self.now.advance(now);
+        let clocks = self.clock() - before;
         let moved = self.counters[0].next_change().is_some_and(|change| change <= clocks);
         for counter in &mut self.counters {
             counter.run(clocks);
@@ -178,7 +183,7 @@ impl Device for Pit8254 {
 
     fn next_event(&self) -> Option<Ticks> {
         let clocks = self.counters[0].next_change()?;
-        Some(Ticks::of_cycles(self.clock + clocks, Self::HERTZ))
+        Some(Ticks::of_cycles(self.clock() + clocks, Self::HERTZ))
     }
 }
 

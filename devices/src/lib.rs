@@ -34,6 +34,7 @@ mod message;
 mod pic8259;
 #[cfg(test)]
 mod fuzz;
+mod i8042;
 mod now;
 mod picture;
 mod pit8254;
@@ -54,6 +55,7 @@ pub use io_apic::IoApic;
 pub use local_apic::{Accepted, ApicSignal, Lint, LocalApic};
 pub use message::{Delivery, Destination, Message, Trigger};
 pub use pic8259::Pic8259;
+pub use i8042::{I8042, Key, MouseButtons, Stroke, Untypable};
 pub use picture::Picture;
 pub use pit8254::Pit8254;
 pub use sheet::contact_sheet;

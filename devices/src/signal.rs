@@ -13,6 +13,8 @@ pub enum Signal {
     LowerIrq(Irq),
     /// An interrupt for the local APICs that are meant.
     Interrupt(Message),
+    /// The guest resets the machine: every core and every device starts anew, and memory keeps what it has.
+    Reset,
     /// The guest ends the run with this exit code.
     Exit(u8),
     /// A byte leaves the machine.

@@ -1,8 +1,9 @@
 //! The serial port: a 16550 UART (National PC16550D, data sheet of June 1995), wired as COM1 of a PC.
 //!
 //! The line is infinitely fast: a byte written to the transmitter has left before the next instruction, so the line
-//! status always says that the transmitter is empty, and the divisor and frame format are kept but have no effect.
-//! A receive FIFO below its trigger level therefore times out at once.
+//! status always says that the transmitter is empty.
+//! Divisor and frame format have one effect: a receive FIFO below its trigger level times out after four characters of
+//! that speed without one coming or being read (data sheet, "FIFO Interrupt Mode Operation").
 //! OUT2 gates the interrupt pin, as the PC wires it, and loopback turns OUT2's pin off (data sheet 8.8).
 //!
 //! Left out: parity, framing and break errors, DMA mode.
@@ -13,7 +14,8 @@ mod registers;
 
 use std::collections::VecDeque;
 
-use crate::{Device, Irq, Line, Port, Region, Signal, Width};
+use crate::now::Now;
+use crate::{Device, Irq, Line, Port, Region, Signal, Ticks, Width};
 use registers::{Fcr, Ier, Interrupt, Lcr, Lsr, Mcr, Msr};
 
 /// A 16550 UART.
@@ -29,6 +31,9 @@ pub struct Uart16550 {
     /// Changes of the modem lines since MSR was last read.
     msr_deltas: Msr,
     received: VecDeque<u8>,
+    /// When a byte last came or was read, while one waits.
+    quiet_since: Option<Ticks>,
+    now: Now,
     /// A byte came when there was no room for it, and LSR has not been read since.
     overrun: bool,
     /// The transmitter has become empty, and nobody has been told.
@@ -57,7 +62,12 @@ impl Uart16550 {
     /// Bytes the receive FIFO holds.
     pub const FIFO_BYTES: usize = 16;
 
+    /// The oscillator in Hz; a bit lasts 16 of its cycles times the divisor (data sheet, "Programmable Baud Generator").
+    pub const HERTZ: u64 = 1_843_200;
+
     /// A byte arrives from outside; while in loopback the line is cut off and the byte is lost.
+    ///
+    /// It comes at the time of the last [`advance`](Device::advance), so let time come first.
     pub fn receive(&mut self, byte: u8) -> Vec<Signal> {
         if !self.mcr.contains(Mcr::LOOPBACK) {
             self.take_in(byte);
@@ -65,11 +75,20 @@ impl Uart16550 {
         self.drive_pin()
     }
 
+    /// How many bytes could come now without one being lost.
+    pub fn room(&self) -> usize {
+        self.capacity() - self.received.len()
+    }
+
+    fn capacity(&self) -> usize {
+        if self.fcr.contains(Fcr::ENABLE) { Self::FIFO_BYTES } else { 1 }
+    }
+
     /// A byte reaches the receiver. One too many is lost in a full FIFO, but replaces the one that waits without FIFO.
     fn take_in(&mut self, byte: u8) {
-        let room = if self.fcr.contains(Fcr::ENABLE) { Self::FIFO_BYTES } else { 1 };
-        if self.received.len() < room {
+        if self.room() > 0 {
             self.received.push_back(byte);
+            self.quiet_since = Some(self.now.0);
             return;
         }
         self.overrun = true;
@@ -104,6 +123,7 @@ impl Uart16550 {
         let toggled = (fcr ^ self.fcr).contains(Fcr::ENABLE);
         if toggled || fcr.contains(Fcr::ENABLE | Fcr::CLEAR_RECEIVER) {
             self.received.clear();
+            self.quiet_since = None;
         }
         self.fcr = if fcr.contains(Fcr::ENABLE) { fcr - Fcr::SELF_CLEARING } else { Fcr::empty() };
     }
@@ -131,9 +151,9 @@ impl Uart16550 {
         let enabled = |bit| self.ier.contains(bit);
         if enabled(Ier::LINE_STATUS) && self.overrun {
             Some(Interrupt::LineStatus)
-        } else if enabled(Ier::RECEIVED) && self.received.len() >= self.fcr.trigger() {
+        } else if enabled(Ier::RECEIVED) && self.triggered() {
             Some(Interrupt::Received)
-        } else if enabled(Ier::RECEIVED) && !self.received.is_empty() {
+        } else if enabled(Ier::RECEIVED) && self.timeout().is_some_and(|timeout| timeout <= self.now.0) {
             Some(Interrupt::ReceiveTimeout)
         } else if enabled(Ier::TRANSMITTER_EMPTY) && self.thr_emptied {
             Some(Interrupt::TransmitterEmpty)
@@ -144,8 +164,21 @@ impl Uart16550 {
         }
     }
 
+    fn triggered(&self) -> bool {
+        self.received.len() >= self.fcr.trigger()
+    }
+
+    /// When the receive FIFO times out, or did.
+    fn timeout(&self) -> Option<Ticks> {
+        let cycles = 4 * self.lcr.bits_of_a_character() * 16 * u64::from(self.divisor.max(1));
+        let wait = Ticks::of_cycles(cycles, Self::HERTZ);
+        self.quiet_since.map(|since| Ticks(since.0.saturating_add(wait.0)))
+    }
+
     fn read_rbr(&mut self) -> u8 {
-        self.received.pop_front().unwrap_or(0)
+        let byte = self.received.pop_front();
+        self.quiet_since = (!self.received.is_empty()).then_some(self.now.0);
+        byte.unwrap_or(0)
     }
 
     /// Reading IIR takes note of the transmitter's interrupt, if that is the one it tells.
@@ -198,6 +231,8 @@ impl Default for Uart16550 {
             scr: 0,
             msr_deltas: Msr::empty(),
             received: VecDeque::new(),
+            quiet_since: None,
+            now: Now::default(),
             overrun: false,
             thr_emptied: false,
             pin: false,
@@ -263,6 +298,17 @@ impl Device for Uart16550 {
             _ => {}
         }
         self.drive_pin()
+    }
+
+    fn advance(&mut self, now: Ticks) -> Vec<Signal> {
+        self.now.advance(now);
+        self.drive_pin()
+    }
+
+    /// The receive FIFO's time-out, if that is what comes next.
+    fn next_event(&self) -> Option<Ticks> {
+        let awaited = self.ier.contains(Ier::RECEIVED) && !self.triggered();
+        self.timeout().filter(|&timeout| awaited && timeout > self.now.0)
     }
 }
 

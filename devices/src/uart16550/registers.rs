@@ -39,9 +39,15 @@ bitflags! {
 }
 
 bitflags! {
-    /// LCR, the line control register; the frame format is kept without effect.
+    /// LCR, the line control register; the frame format only says how long a character is.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub(super) struct Lcr: u8 {
+        /// WLS0 and WLS1: data bits beyond five.
+        const WORD_LENGTH = 3;
+        /// STB: a second stop bit.
+        const SECOND_STOP_BIT = 1 << 2;
+        /// PEN: a parity bit.
+        const PARITY = 1 << 3;
         /// DLAB: offsets 0 and 1 are the divisor.
         const DIVISOR_LATCH = 1 << 7;
     }
@@ -133,6 +139,16 @@ impl Fcr {
             (true, false) => 8,
             (true, true) => 14,
         }
+    }
+}
+
+impl Lcr {
+    /// Start, data, parity and stop bits of a character; the half of 1.5 stop bits counts as one.
+    pub(super) fn bits_of_a_character(self) -> u64 {
+        let data = 5 + u64::from((self & Lcr::WORD_LENGTH).bits());
+        let parity = u64::from(self.contains(Lcr::PARITY));
+        let stop = 1 + u64::from(self.contains(Lcr::SECOND_STOP_BIT));
+        1 + data + parity + stop
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuzz;
 use proptest::prelude::*;
 
 fn read(uart: &mut Uart16550, offset: u64) -> u8 {
@@ -81,11 +82,54 @@ fn the_trigger_level_tells_a_full_batch_from_a_timeout() {
         write(&mut uart, IIR_FCR, fcr);
         for byte in 1..level {
             uart.receive(byte);
+            assert_eq!(read(&mut uart, IIR_FCR), 0xc1, "{byte} of {level}: nothing yet");
+            let timeout = uart.next_event().expect("the bytes time out");
+            assert_eq!(uart.advance(timeout), [RAISE]);
             assert_eq!(read(&mut uart, IIR_FCR), 0xcc, "{byte} of {level}: timeout");
         }
         uart.receive(level);
         assert_eq!(read(&mut uart, IIR_FCR), 0xc4, "{level} of {level}: data");
     }
+}
+
+#[test]
+fn the_timeout_is_four_characters_without_one_coming_or_being_read() {
+    let mut uart = interrupting(0x01);
+    write(&mut uart, IIR_FCR, 0xc1);
+    write(&mut uart, LCR, 0x03);
+    // Ten bits at 115,200 baud are 86.8 us.
+    const CHARACTER: u64 = 8_681;
+    uart.receive(1);
+    uart.advance(Ticks(3 * CHARACTER));
+    uart.receive(2);
+    assert_eq!(uart.advance(Ticks(6 * CHARACTER)), [], "the second byte started it again");
+    assert_eq!(uart.advance(Ticks(7 * CHARACTER)), [RAISE]);
+    assert_eq!(uart.read(RBR_THR, Width::Byte), (1, vec![LOWER]), "reading takes it back");
+    assert_eq!(uart.advance(Ticks(11 * CHARACTER)), [RAISE], "and starts it again");
+    assert_eq!((uart.read(RBR_THR, Width::Byte), uart.next_event()), ((2, vec![LOWER]), None));
+}
+
+#[test]
+fn the_timeout_follows_divisor_and_frame() {
+    for (lcr, divisor, microseconds) in [(0x03, 12, 4167), (0x00, 1, 244), (0x0f, 1, 417)] {
+        let mut uart = interrupting(0x01);
+        write(&mut uart, LCR, 0x80);
+        write(&mut uart, RBR_THR, divisor);
+        write(&mut uart, LCR, lcr);
+        write(&mut uart, IIR_FCR, 0xc1);
+        uart.receive(1);
+        let timeout = uart.next_event().map(|timeout| timeout.0.div_ceil(100));
+        assert_eq!(timeout, Some(microseconds), "LCR {lcr:#x}, divisor {divisor}");
+    }
+}
+
+#[test]
+fn the_world_can_see_how_much_the_receiver_takes() {
+    let mut uart = Uart16550::default();
+    assert_eq!(uart.room(), 1);
+    write(&mut uart, IIR_FCR, 0x01);
+    uart.receive(1);
+    assert_eq!(uart.room(), 15);
 }
 
 #[test]
@@ -194,22 +238,14 @@ fn the_scratch_register_keeps_its_byte() {
     assert_eq!(read(&mut uart, SCR), 0xa5);
 }
 
+/// What drivers write: interrupts, FIFOs and trigger levels, modem outputs.
+const SETTINGS: [u8; 12] = [0x00, 0x01, 0x03, 0x05, 0x07, 0x08, 0x0b, 0x0f, 0x41, 0x80, 0xc1, 0xc7];
+
 proptest! {
-    /// A pin that is raised twice or lowered twice would confuse an interrupt controller.
+    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+
     #[test]
-    fn raises_and_lowers_alternate_under_any_use(accesses: Vec<(u8, u64, u8)>) {
-        let mut uart = interrupting(0x0f);
-        let mut active = uart.pin;
-        for (kind, offset, byte) in accesses {
-            let signals = match kind % 3 {
-                0 => uart.read(offset % 8, Width::Byte).1,
-                1 => write(&mut uart, offset % 8, byte),
-                _ => uart.receive(byte),
-            };
-            for signal in signals {
-                prop_assert_ne!(&signal, if active { &RAISE } else { &LOWER });
-                active = signal == RAISE || active && signal != LOWER;
-            }
-        }
+    fn any_guest_is_stood(run in fuzz::runs(8, &SETTINGS)) {
+        fuzz::check(Uart16550::default(), &run, |uart, [byte, ..]| uart.receive(byte));
     }
 }

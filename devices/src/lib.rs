@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 
 mod addr;
+mod ata;
 mod bus;
 mod cmos_rtc;
 mod crc32;
@@ -45,6 +46,7 @@ mod uart16550;
 mod vga_text;
 
 pub use addr::{Irq, PhysAddr, Port};
+pub use ata::{Ata, Disk, SECTOR_BYTES};
 pub use bus::{Access, AttachError, Bus, DeviceId, Region, Space};
 pub use cmos_rtc::{CmosRtc, DateTime};
 pub use debug_console::DebugConsole;

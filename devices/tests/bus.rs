@@ -4,6 +4,8 @@ use fencepost_devices::*;
 use proptest::prelude::*;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+const NEW_YEAR: DateTime = DateTime { year: 2025, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
+
 fn board() -> Bus {
     let mut bus = Bus::default();
     bus.attach(Uart16550::default(), Uart16550::REGIONS).expect("COM1 is free");
@@ -11,6 +13,10 @@ fn board() -> Bus {
     bus.attach(DebugExit, DebugExit::REGIONS).expect("0xf4 is free");
     bus.attach(VgaText::default(), VgaText::REGIONS).expect("0xb8000 is free");
     bus.attach(Framebuffer::default(), Framebuffer::REGIONS).expect("0xfd000000 is free");
+    bus.attach(Pit8254::default(), Pit8254::REGIONS).expect("0x40 and 0x61 are free");
+    bus.attach(I8042::default(), I8042::REGIONS).expect("0x60 and 0x64 are free");
+    bus.attach(CmosRtc::new(NEW_YEAR, 1 << 30), CmosRtc::REGIONS).expect("0x70 is free");
+    bus.attach(Ata::new([None, None]), Ata::REGIONS).expect("0x1f0 and 0x3f6 are free");
     bus
 }
 

@@ -6,9 +6,9 @@
 //!
 //! Left out: DMA, the packet and overlapped commands, security, power modes (a drive is always active), SMART, host
 //! protected area.
-//! False on hardware: data of a write command is taken at once, while a drive may be busy first (9.6); a request that
-//! runs past the end fails before its first sector; both drives share the registers that a command is written to, which
-//! shows only to a host that reads what it wrote to the other drive.
+//! False on hardware: data of a write command is taken at once, while a drive may be busy first ("PIO data-out
+//! command protocol"); a request that runs past the end fails before its first sector; both drives share the registers
+//! that a command is written to, which shows only to a host that reads what it wrote to the other drive.
 
 mod disk;
 mod identify;
@@ -120,7 +120,7 @@ const SRST: u8 = 1 << 2;
 /// In Device Control: the registers show what was written before last.
 const HOB: u8 = 1 << 7;
 
-/// What a bus without drives reads as: bit 7 is pulled down, so that nothing seems busy (ATA/ATAPI-6, 4.2).
+/// What a bus without drives reads as: bit 7 is pulled down, so that nothing seems busy (DD7, chapter 4).
 const NO_DRIVES: u8 = 0x7f;
 
 impl Ata {
@@ -161,7 +161,8 @@ impl Ata {
         self.drives.iter().all(Option::is_none)
     }
 
-    /// The selected drive's status; one that is not there shows nothing (9.16.1).
+    /// The selected drive's status; one that is not there shows nothing ("Single device
+    /// configurations", chapter 9).
     fn status(&self) -> u8 {
         if self.no_drives() {
             return NO_DRIVES;
@@ -181,7 +182,8 @@ impl Ata {
         status.bits()
     }
 
-    /// Reading the Status register takes note of the interrupt; reading its alternate does not (7.3, 7.15).
+    /// Reading the Status register takes note of the interrupt; reading its alternate does not ("Status register",
+    /// chapter 7).
     fn read_status(&mut self) -> u8 {
         let status = self.status();
         if let Some(drive) = self.drive() {
@@ -190,7 +192,7 @@ impl Ata {
         status
     }
 
-    /// A register other than data; while the drive is busy each shows the status (7.2, the note on BSY).
+    /// A register other than data; while the drive is busy each shows the status (chapter 7, on BSY).
     fn read_register(&mut self, offset: u64) -> u8 {
         if self.no_drives() {
             return NO_DRIVES;
@@ -212,7 +214,7 @@ impl Ata {
         }
     }
 
-    /// A register other than data; a busy channel takes nothing but Device Control (7.2).
+    /// A register other than data; a busy channel takes nothing but Device Control (chapter 7, on BSY).
     fn write_register(&mut self, offset: u64, byte: u8) {
         if offset == ALTERNATE_STATUS_DEVICE_CONTROL {
             return self.write_device_control(byte);
@@ -233,7 +235,7 @@ impl Ata {
         }
     }
 
-    /// "Device Control register" (7.4) and software reset (9.2).
+    /// "Device Control register" (chapter 7) and "Software reset protocol" (chapter 9).
     fn write_device_control(&mut self, byte: u8) {
         self.interrupts = if byte & NIEN == 0 { Interrupts::On } else { Interrupts::Off };
         self.registers.show_previous(byte & HOB != 0);
@@ -276,13 +278,14 @@ impl Ata {
         match self.execute(selected, command) {
             Ok(Started::Nothing) => self.busy(Then::Finish(Error::empty())),
             Ok(Started::DataIn(transfer)) => self.busy(Then::DataIn(transfer)),
-            // No interrupt for the first block of a write (9.6).
+            // No interrupt for the first block of a write ("PIO data-out command protocol", chapter 9).
             Ok(Started::DataOut(transfer)) => self.phase = Phase::DataOut(transfer),
             Err(error) => self.busy(Then::Finish(error)),
         }
     }
 
-    /// Both drives are tested, whichever is selected; the answer is in device 0's registers (8.11).
+    /// Both drives are tested, whichever is selected; the answer is in device 0's registers (EXECUTE DEVICE
+    /// DIAGNOSTIC, chapter 8).
     fn diagnose(&mut self) {
         self.registers = TaskFile::signature();
         self.phase = Phase::Idle;
@@ -360,7 +363,8 @@ impl Ata {
         }
     }
 
-    /// The host has read a block: the next one takes time, and after the last there is no interrupt (9.5).
+    /// The host has read a block: the next one takes time, and after the last there is no interrupt
+    /// ("PIO data-in command protocol", chapter 9).
     fn end_data_in(&mut self) {
         let Phase::DataIn(mut transfer) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         if let Some(drive) = &self.drives[transfer.drive]
@@ -371,7 +375,7 @@ impl Ata {
         }
     }
 
-    /// The host has written a block: it is stored, and the interrupt says so (9.6).
+    /// The host has written a block: it is stored, and the interrupt says so ("PIO data-out command protocol").
     fn end_data_out(&mut self) {
         let Phase::DataOut(mut transfer) = std::mem::replace(&mut self.phase, Phase::Idle) else { return };
         if let Some(drive) = &mut self.drives[transfer.drive] {
@@ -401,7 +405,7 @@ impl Ata {
         }
     }
 
-    /// Brings IRQ 14 to where the selected drive has it, and tells if it moved (INTRQ, 9.3).
+    /// Brings IRQ 14 to where the selected drive has it, and tells if it moved (INTRQ, chapter 5).
     fn drive_pin(&mut self) -> Vec<Signal> {
         let pending = self.drives[self.selected()].as_ref().is_some_and(|drive| drive.interrupt_pending);
         let active = pending && self.interrupts == Interrupts::On;
@@ -435,12 +439,12 @@ impl Drive {
         }
     }
 
-    /// The Error register: after a command without an error, what the last diagnostic found, 01 for nothing (8.11).
+    /// The Error register: after a command without an error, what the last diagnostic found, 01 for nothing.
     fn error_register(&self) -> u8 {
         if self.error.is_empty() { 0x01 } else { self.error.bits() }
     }
 
-    /// Cylinders of the current geometry, which CHS addresses reach (6.2).
+    /// Cylinders of the current geometry, which CHS addresses reach ("General feature set", chapter 6).
     fn cylinders(&self) -> u16 {
         let cylinder = u64::from(self.heads) * u64::from(self.sectors_per_track);
         let cylinders = self.disk.sectors().checked_div(cylinder).unwrap_or(0);
@@ -471,7 +475,7 @@ impl Drive {
         sector.filter(|_| there).ok_or(Error::ID_NOT_FOUND)
     }
 
-    /// SET MULTIPLE MODE (8.49): a power of two, or 0 for off.
+    /// SET MULTIPLE MODE (chapter 8): a power of two, or 0 for off.
     fn set_multiple(&mut self, sectors: u8) -> Result<(), Error> {
         if sectors > Disk::MOST_MULTIPLE || sectors & sectors.wrapping_sub(1) != 0 {
             return Err(Error::ABORTED);
@@ -480,7 +484,7 @@ impl Drive {
         Ok(())
     }
 
-    /// INITIALIZE DEVICE PARAMETERS.
+    /// INITIALIZE DEVICE PARAMETERS, which ATA/ATAPI-6 has dropped and drives still know (ATA/ATAPI-5, chapter 8).
     fn set_geometry(&mut self, heads: u8, sectors_per_track: u8) -> Result<(), Error> {
         if sectors_per_track == 0 {
             return Err(Error::ABORTED);
@@ -489,7 +493,7 @@ impl Drive {
         Ok(())
     }
 
-    /// SET FEATURES (8.46): caches, which change nothing, and transfer modes.
+    /// SET FEATURES (chapter 8): caches, which change nothing, and transfer modes.
     fn set_features(&mut self, feature: u8, value: u8) -> Result<(), Error> {
         match (feature, value) {
             (0x02, _) => self.write_cache = true,

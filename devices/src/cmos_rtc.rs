@@ -1,4 +1,5 @@
-//! The real-time clock and its memory: an MC146818 (Motorola data sheet ADI-856) as an AT wires it: 32.768 kHz, IRQ 8.
+//! The real-time clock and its memory: an MC146818 (Motorola data sheet, "Real-Time Clock Plus RAM") as an AT
+//! wires it: 32.768 kHz, IRQ 8.
 //!
 //! Time of day in binary or BCD, 12 or 24 hours, alarm, periodic and update-ended interrupts, the update cycle with its
 //! warning UIP, and 114 bytes of memory that say what firmware would have found ("CMOS RAM", IBM AT Technical

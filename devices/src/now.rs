@@ -6,8 +6,8 @@ use crate::Ticks;
 
 /// What a device was last told the time is.
 ///
-/// The machine has the time and compares it if it wants to; here every moment equals every other, so that a device which
-/// only waits stays in the same state, and a guest that spins comes back to where it was.
+/// The machine has the time and compares it if it wants to; here every moment equals every other, so that a device
+/// which only waits stays in the same state, and a guest that spins comes back to where it was.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Now(pub(crate) Ticks);
 

@@ -62,7 +62,8 @@ impl Uart16550 {
     /// Bytes the receive FIFO holds.
     pub const FIFO_BYTES: usize = 16;
 
-    /// The oscillator in Hz; a bit lasts 16 of its cycles times the divisor (data sheet, "Programmable Baud Generator").
+    /// The oscillator in Hz; a bit lasts 16 of its cycles times the divisor (data sheet, "Programmable Baud
+    /// Generator").
     pub const HERTZ: u64 = 1_843_200;
 
     /// A byte arrives from outside; while in loopback the line is cut off and the byte is lost.

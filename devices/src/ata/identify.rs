@@ -1,4 +1,4 @@
-//! What IDENTIFY DEVICE says of a drive (ATA/ATAPI-6, 8.15, table 27).
+//! What IDENTIFY DEVICE says of a drive (ATA/ATAPI-6, chapter 8, "IDENTIFY DEVICE information").
 
 use super::{Disk, Drive, SECTOR_BYTES};
 
@@ -60,7 +60,7 @@ impl Words {
         }
     }
 
-    /// A text padded with spaces, the first character of each word in its high byte (3.2.8).
+    /// A text padded with spaces, the first character of each word in its high byte ("Byte ordering", chapter 3).
     fn text(&mut self, at: std::ops::Range<usize>, text: &str) {
         let mut bytes = text.bytes().chain(std::iter::repeat(b' '));
         for word in &mut self.0[at] {

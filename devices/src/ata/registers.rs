@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// The Status register (7.15).
+    /// The Status register.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub(super) struct Status: u8 {
         /// ERR: the Error register says what went wrong.
@@ -20,7 +20,7 @@ bitflags! {
 }
 
 bitflags! {
-    /// The Error register (7.9).
+    /// The Error register.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
     pub(super) struct Error: u8 {
         /// ABRT: no such command, or not with these parameters.
@@ -42,7 +42,7 @@ const OBSOLETE: u8 = 1 << 7 | 1 << 5;
 pub(super) enum AddressSize {
     /// An LBA of 28 bits, or cylinder, head and sector.
     Bits28,
-    /// The 48-bit Address feature set (6.19): each register is written twice, the high byte first.
+    /// The 48-bit Address feature set (chapter 6): each register is written twice, the high byte first.
     Bits48,
 }
 
@@ -58,6 +58,7 @@ pub(super) enum PerBlock {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Command {
     Nop,
+    /// Of ATA-3; there is no arm to move.
     Recalibrate,
     Read {
         size: AddressSize,
@@ -128,7 +129,7 @@ pub(super) struct TaskFile {
     shows_previous: bool,
 }
 
-/// A register that is two bytes deep (6.19).
+/// A register that is two bytes deep ("48-bit Address feature set").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 struct Twice {
     now: u8,
@@ -142,7 +143,7 @@ impl Twice {
 }
 
 impl TaskFile {
-    /// What a drive without packets shows after a reset (9.12).
+    /// What a drive without packets shows after a reset ("Signature and persistence", chapter 9).
     pub(super) fn signature() -> TaskFile {
         let one = Twice { now: 1, previous: 0 };
         TaskFile {

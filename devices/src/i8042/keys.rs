@@ -1,5 +1,5 @@
-//! Keys and the codes they send (IBM PS/2 Technical Reference, "Keyboards", scan code sets 1 and 2), and which keys of a
-//! US layout write a text.
+//! Keys and the codes they send (IBM PS/2 Technical Reference, "Keyboards", scan code sets 1 and 2), and which keys of
+//! a US layout write a text.
 
 use std::error::Error;
 use std::fmt;

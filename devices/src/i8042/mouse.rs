@@ -1,8 +1,8 @@
 //! The mouse (IBM PS/2 Technical Reference, "Mouse": commands, and the data packet of three bytes).
 //!
 //! Movement that does not fit into one packet goes on in the next, so the overflow bits are never set.
-//! Left out: the wheel that later mice have; the sample rate is kept without effect, and a packet follows as soon as the
-//! last one is sent.
+//! Left out: the wheel that later mice have; the sample rate is kept without effect, and a packet follows as soon as
+//! the last one is sent.
 
 use std::collections::VecDeque;
 

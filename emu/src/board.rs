@@ -172,6 +172,8 @@ impl Board {
                 Signal::LowerIrq(Irq(line)) => around.log.push(Event::Irq { line, raised: false }),
                 Signal::Transmit { line: Line::Serial, byte } => around.log.push(Event::Serial { byte }),
                 Signal::Transmit { line: Line::DebugConsole, byte } => around.log.push(Event::DebugConsole { byte }),
+                // The board has no interrupt controller and no keyboard controller yet, whose signals these are.
+                Signal::Interrupt(_) | Signal::Reset => (),
                 Signal::FrameReady { number } => around.log.push(Event::FrameReady { number }),
                 Signal::Exit(code) => {
                     around.log.push(Event::Exited { code });

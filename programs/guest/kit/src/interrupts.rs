@@ -63,6 +63,7 @@ unsafe impl Sync for Handler {}
 
 static HANDLER: Handler = Handler(UnsafeCell::new(None));
 
+// SAFETY: the assembly below defines it, as long as it is said to be here.
 unsafe extern "C" {
     /// The first stub.
     static kit_interrupt_stubs: [u8; VECTORS * STUB];

@@ -8,7 +8,7 @@ use fencepost::machine::{DEEPEST, Machine, Settings};
 use fencepost::memory_model::MemoryModel;
 use fencepost::testbench::Testbench;
 use iced_x86::IcedError;
-use iced_x86::code_asm::{CodeAssembler, edi};
+use iced_x86::code_asm::{CodeAssembler, al, dword_ptr, eax, ebx, edi};
 
 /// A flat image's first byte.
 const BASE: u64 = 0x10_0000;
@@ -21,6 +21,17 @@ const LONGEST_BEFORE: u64 = 50_000_000;
 
 /// What a core executes.
 pub(crate) type Code<'a> = &'a dyn Fn(&mut CodeAssembler) -> Result<(), IcedError>;
+
+/// Reports the same whatever it reads at [`X`], and exits with what it has read.
+pub(crate) fn reports_the_same(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(ebx, dword_ptr(X))?;
+    for byte in b"outcome: same\n" {
+        a.mov(al, i32::from(*byte))?;
+        a.out(0xe9, al)?;
+    }
+    a.mov(eax, ebx)?;
+    a.out(0xf4, al)
+}
 
 /// A program of Fencepost's own at its region, one round of it; `None` when it has none.
 pub(crate) fn program(name: &str) -> Option<Surveyor> {

@@ -205,7 +205,7 @@ uint64_t fencepost_linear_pc(struct uc_struct *uc)
     return env->segs[R_CS].base + env->eip;
 }
 
-/* The page-fault address, to put back after a fault that is not the guest's. */
+/* A general register, to look at and to change inside a hook. */
 uint64_t fencepost_gpr(struct uc_struct *uc, int index) { return ((CPUX86State *)uc->cpu->env_ptr)->regs[index]; }
 
 void fencepost_set_gpr(struct uc_struct *uc, int index, uint64_t value)
@@ -213,6 +213,7 @@ void fencepost_set_gpr(struct uc_struct *uc, int index, uint64_t value)
     ((CPUX86State *)uc->cpu->env_ptr)->regs[index] = value;
 }
 
+/* The page-fault address, to put back after a fault that is not the guest's. */
 uint64_t fencepost_cr2(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->env_ptr)->cr[2]; }
 
 void fencepost_set_cr2(struct uc_struct *uc, uint64_t address) { ((CPUX86State *)uc->cpu->env_ptr)->cr[2] = address; }

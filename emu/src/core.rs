@@ -35,6 +35,17 @@ impl std::fmt::Display for CoreId {
     }
 }
 
+/// What a core does (SDM 3A, "Processor Activity States"; 9.4.3 for the wait for a start-up).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Activity {
+    /// It executes instructions.
+    Running,
+    /// HLT has stopped it until an interrupt.
+    Halted,
+    /// It has been reset and waits for a start-up message of another core.
+    AwaitsStartUp,
+}
+
 /// The state of one core between two choices.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Core {
@@ -44,8 +55,8 @@ pub struct Core {
     pub buffer: StoreBuffer,
     /// The accesses that the current instruction has already made, when another core may step between them.
     pub partial: Vec<PartialAccess>,
-    /// Halted by HLT; nothing but an interrupt wakes it.
-    pub halted: bool,
+    /// Whether it executes instructions, or what it waits for.
+    pub activity: Activity,
     /// The core's own clock: instructions retired. RDTSC reads it.
     pub clock: u64,
     /// What the guest has set its time stamp counter ahead of that clock, by writing it.
@@ -61,10 +72,20 @@ impl Core {
             cpu,
             buffer: StoreBuffer::default(),
             partial: Vec::new(),
-            halted: false,
+            activity: Activity::Running,
             clock: 0,
             time_offset: 0,
             random: u64::from(id.0),
         }
+    }
+
+    /// Whether it executes instructions.
+    pub fn is_running(&self) -> bool {
+        self.activity == Activity::Running
+    }
+
+    /// Whether it executes none: until an interrupt, or a start-up.
+    pub fn is_halted(&self) -> bool {
+        !self.is_running()
     }
 }

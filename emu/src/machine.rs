@@ -116,7 +116,7 @@ impl Machine {
         }
         for index in 0..self.settings.cores {
             let core = CoreId(index);
-            if !self.state.cores[core.index()].halted {
+            if !self.state.cores[core.index()].is_halted() {
                 choices.push(Choice::Run { core, steps: 1, drained: false });
                 if self.has_several_accesses(core) {
                     choices.push(Choice::Access { core });
@@ -248,7 +248,7 @@ impl Machine {
 
     fn is_possible(&self, choice: Choice) -> bool {
         let core_of = |core: CoreId| self.state.cores.get(core.index());
-        let is_running = |core: CoreId| core_of(core).is_some_and(|core| !core.halted);
+        let is_running = |core: CoreId| core_of(core).is_some_and(|core| !core.is_halted());
         self.state.stop.is_none()
             && match choice {
                 Choice::Run { core, steps, .. } => steps > 0 && is_running(core),
@@ -320,7 +320,7 @@ impl Machine {
 
     /// Once nothing more can happen, what is pending becomes visible, and the reason is noted.
     fn end_if_over(&mut self) {
-        let is_idle = || self.state.cores.iter().all(|core| core.halted && core.buffer.is_empty());
+        let is_idle = || self.state.cores.iter().all(|core| core.is_halted() && core.buffer.is_empty());
         if self.state.stop.is_none() && is_idle() && self.state.board.posted().is_empty() {
             self.state.stop = Some(Stop::AllHalted);
         }

@@ -230,7 +230,7 @@ impl Runner {
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
     fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<()> {
-        let running: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).halted).collect();
+        let running: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).is_halted()).collect();
         if running.is_empty() {
             self.drain_one_of_any();
             return ControlFlow::Continue(());

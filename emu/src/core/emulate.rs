@@ -10,7 +10,7 @@ use super::decode::Class;
 use super::engine::Engines;
 use super::interruption::{Exception, vector};
 use super::run::World;
-use super::{Core, CoreId, cpuid};
+use super::{Activity, Core, CoreId, cpuid};
 use crate::trace::Event;
 use fencepost_devices::Width;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -147,7 +147,7 @@ impl Emulation<'_> {
     }
 
     fn halt(self, instruction: &Instruction, world: &mut World) {
-        self.core.halted = true;
+        self.core.activity = Activity::Halted;
         world.log.push(Event::Halted { core: self.id });
         self.complete(instruction, |_| ());
     }

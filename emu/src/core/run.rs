@@ -168,7 +168,7 @@ impl Turn<'_> {
     }
 
     fn may_step(&self) -> bool {
-        self.world.stop.is_none() && !self.core.halted && !self.world.log.is_broken()
+        self.world.stop.is_none() && !self.core.is_halted() && !self.world.log.is_broken()
     }
 
     fn settle(&mut self) {

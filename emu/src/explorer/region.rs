@@ -201,7 +201,7 @@ struct Turns {
 impl Turns {
     fn are_over(&self, machine: &Machine) -> bool {
         let cores = &machine.outer_state().cores;
-        self.is_there.iter().zip(cores).all(|(is_there, core)| *is_there || core.halted)
+        self.is_there.iter().zip(cores).all(|(is_there, core)| *is_there || core.is_halted())
     }
 
     /// One turn of each core that does not wait.
@@ -209,7 +209,7 @@ impl Turns {
         let mut has_run = false;
         for index in 0..self.is_there.len() {
             let core = CoreId(index as u8);
-            let is_halted = machine.outer_state().cores[index].halted;
+            let is_halted = machine.outer_state().cores[index].is_halted();
             if self.is_there[index] || is_halted || machine.stop().is_some() {
                 continue;
             }

@@ -7,7 +7,7 @@ use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::decode::{self, Class, Mark};
-use crate::core::{CoreId, paging};
+use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
@@ -155,7 +155,7 @@ impl Stage {
             board: None,
             stop: None,
         };
-        if locals.local(id).halted {
+        if locals.local(id).activity != Activity::Running {
             return still(Op::Finished);
         }
         match kind {
@@ -242,7 +242,7 @@ impl Stage {
         let mut seen: Option<Local> = None;
         let end = loop {
             let pc = self.machine.linear_pc(seat);
-            let is_halted = self.machine.outer_state().cores[seat.index()].halted;
+            let is_halted = self.machine.outer_state().cores[seat.index()].is_halted();
             if is_halted || !matches!(self.kind(seat, pc).0, Kind::Local | Kind::Begin) {
                 break None;
             }

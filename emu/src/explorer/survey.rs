@@ -319,7 +319,7 @@ impl Surveyor {
     /// Where the guest is that was followed for so many steps after its region.
     fn given_up(&mut self, steps: u64) -> GivenUp {
         let machine = self.region.finished();
-        let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.halted).collect();
+        let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.is_halted()).collect();
         let at = cores(halted.len() as u8).zip(halted);
         let cores = at.map(|(core, halted)| Whereabouts { core, halted, pc: machine.linear_pc(core) }).collect();
         GivenUp { steps, cores }

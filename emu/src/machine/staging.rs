@@ -8,7 +8,7 @@ use crate::board::Board;
 use crate::core::code_map::CodeMap;
 use crate::core::partial::PartialAccess;
 use crate::core::run::Cache;
-use crate::core::{CoreId, cpu_state::CpuState};
+use crate::core::{Activity, CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
@@ -23,7 +23,7 @@ use crate::trace::EventLog;
 pub(crate) struct Local {
     pub(crate) cpu: CpuState,
     pub(crate) partial: Vec<PartialAccess>,
-    pub(crate) halted: bool,
+    pub(crate) activity: Activity,
     pub(crate) random: u64,
 }
 
@@ -46,7 +46,7 @@ impl Machine {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
         let core = &self.state.cores[index];
-        Local { cpu: core.cpu.clone(), partial: core.partial.clone(), halted: core.halted, random: core.random }
+        Local { cpu: core.cpu.clone(), partial: core.partial.clone(), activity: core.activity, random: core.random }
     }
 
     /// Puts `core` into `local`, with an empty store buffer.
@@ -57,7 +57,7 @@ impl Machine {
         let staged = &mut self.state.cores[index];
         staged.cpu.clone_from(&local.cpu);
         staged.partial.clone_from(&local.partial);
-        staged.halted = local.halted;
+        staged.activity = local.activity;
         staged.random = local.random;
         staged.buffer = StoreBuffer::default();
         self.caches[index].engines.reseat();

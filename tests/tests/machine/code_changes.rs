@@ -39,7 +39,7 @@ fn patch_next_block(a: &mut CodeAssembler) -> Result<(), IcedError> {
 /// Runs core 0 to its end in slices of `steps`.
 fn run_in_slices(model: MemoryModel, code: Code, steps: u64, drained: bool) -> Testbed {
     let mut t = Testbed::new(model, &[code]);
-    while !t.core(0).halted {
+    while !t.core(0).is_halted() {
         t.apply(Choice::Run { core: CoreId(0), steps, drained });
     }
     t

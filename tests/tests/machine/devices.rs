@@ -59,7 +59,7 @@ fn a_posted_write_arrives_only_by_its_choice() {
     for (steps, drained) in [(1, false), (1, true), (1000, false), (1000, true)] {
         let mut t = Testbed::new(TSO, &[&code, &|a| a.mov(qword_ptr(Y), 1)]);
         let before = framebuffer(&mut t);
-        while !t.core(0).halted {
+        while !t.core(0).is_halted() {
             t.apply(Choice::Run { core: CoreId(0), steps, drained });
         }
         t.finish(1);
@@ -328,7 +328,7 @@ fn rdtsc_says_the_same_in_a_fast_run() {
     for (steps, drained) in [(5000, true), (5000, false), (1, true), (30, true)] {
         let mut t = Testbed::new(TSO, &[&code]);
         let clock = t.core(0).clock;
-        while !t.core(0).halted {
+        while !t.core(0).is_halted() {
             t.apply(Choice::Run { core: CoreId(0), steps, drained });
         }
         assert_eq!((t.gpr(0, 5), t.core(0).clock), (clock + 1 + 99 * 4, clock + 403), "slices of {steps}");
@@ -427,7 +427,7 @@ fn returning_from_the_entry_point_halts_the_core() {
     for core in [0, 1] {
         // RET, CLI, HLT.
         t.steps(core, 3);
-        assert!(t.core(core).halted);
+        assert!(t.core(core).is_halted());
     }
     assert_eq!(t.machine.stop(), Some(&Stop::AllHalted));
 }

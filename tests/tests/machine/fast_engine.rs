@@ -57,9 +57,9 @@ fn in_drained_slices(machine: &mut Machine, n: &mut Numbers) -> u64 {
 
 fn in_buffered_slices(machine: &mut Machine, n: &mut Numbers) -> u64 {
     to_the_end(machine, |machine| {
-        if machine.outer_state().cores[0].halted || n.below(3) == 0 {
+        if machine.outer_state().cores[0].is_halted() || n.below(3) == 0 {
             drain(machine, n);
-            if machine.outer_state().cores[0].halted {
+            if machine.outer_state().cores[0].is_halted() {
                 return 0;
             }
         }
@@ -69,9 +69,9 @@ fn in_buffered_slices(machine: &mut Machine, n: &mut Numbers) -> u64 {
 
 fn access_by_access(machine: &mut Machine, n: &mut Numbers) -> u64 {
     to_the_end(machine, |machine| {
-        if machine.outer_state().cores[0].halted || n.below(3) == 0 {
+        if machine.outer_state().cores[0].is_halted() || n.below(3) == 0 {
             drain(machine, n);
-            if machine.outer_state().cores[0].halted {
+            if machine.outer_state().cores[0].is_halted() {
                 return 0;
             }
         }

@@ -76,7 +76,7 @@ fn taken(model: MemoryModel, code: Code) -> (Testbed, Event) {
     let mut t = Testbed::new(model, &[code]);
     t.run(0);
     t.drain_all(0);
-    assert!(t.core(0).halted, "under {model}: {:?}", t.machine.stop());
+    assert!(t.core(0).is_halted(), "under {model}: {:?}", t.machine.stop());
     assert_eq!(t.memory(COUNT), 1, "handled once, under {model}");
     let mut taken = t.events().into_iter().filter(|event| matches!(event, Event::Interrupted { .. }));
     let event = taken.next().expect("an interruption is an event");

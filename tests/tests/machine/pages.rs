@@ -225,7 +225,7 @@ fn in_a_fast_run_an_old_translation_is_gone_once_it_is_invalidated() {
     };
     for steps in [1000, 60, 1] {
         let mut t = paged(TSO, &[&code]);
-        while !t.core(0).halted {
+        while !t.core(0).is_halted() {
             t.apply(fencepost::choice::Choice::Run { core: fencepost::core::CoreId(0), steps, drained: true });
         }
         assert_eq!((t.gpr(0, 3), t.gpr(0, 1)), (0, 5), "in slices of {steps}");

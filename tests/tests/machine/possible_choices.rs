@@ -23,7 +23,7 @@ fn imaginable() -> Vec<Choice> {
 fn is_possible(machine: &Machine, choice: Choice) -> bool {
     let state = machine.outer_state();
     let core_of = |core: CoreId| state.cores.get(core.index());
-    let runs = |core| core_of(core).is_some_and(|core| !core.halted);
+    let runs = |core| core_of(core).is_some_and(|core| !core.is_halted());
     state.stop.is_none()
         && match choice {
             Choice::Run { core, steps, .. } => runs(core) && steps > 0,
@@ -222,7 +222,7 @@ fn in_random_programs_every_instruction_that_can_be_interrupted_offers_it() {
     for seed in 0..100 {
         let machine = Machine::new(&random_image(1, seed), settings(TSO, 1)).expect("the image fits");
         let mut t = Testbed { machine };
-        while !t.core(0).halted && t.core(0).clock < 1000 {
+        while !t.core(0).is_halted() && t.core(0).clock < 1000 {
             let (clock, pc, is_listed) = (t.core(0).clock, t.pc(0), lists_access(&mut t));
             t.access(0);
             let name =

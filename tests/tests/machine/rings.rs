@@ -120,7 +120,7 @@ fn handled(model: MemoryModel, gate: Gate, flags: u64, body: Code) -> ([u64; 6],
     let mut t = paged(model, &[&user(gate, flags, body)]);
     t.run(0);
     t.drain_all(0);
-    assert!(t.core(0).halted, "under {model}: {:?}", t.machine.stop());
+    assert!(t.core(0).is_halted(), "under {model}: {:?}", t.machine.stop());
     let stack = t.gpr(0, 4);
     assert_eq!(t.core(0).cpu.segment(SegmentName::Ss).flags >> 13 & 3, 0, "the handler is at level 0");
     (std::array::from_fn(|word| t.memory(FRAME + 8 * word as u64)), stack)

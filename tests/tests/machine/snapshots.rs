@@ -135,7 +135,7 @@ fn the_random_moments_are_interesting_ones() {
     are_seen(|state| state.cores.iter().any(|core| !core.partial.is_empty()));
     are_seen(|state| state.cores.iter().any(|core| !core.buffer.is_empty()));
     are_seen(|state| !state.board.posted().is_empty());
-    are_seen(|state| state.cores.iter().any(|core| core.halted));
+    are_seen(|state| state.cores.iter().any(|core| core.is_halted()));
 }
 
 /// Runs `to_the_moment` and keeps it, then `check` from there: in the same machine twice, and in a fresh one.
@@ -313,7 +313,7 @@ fn a_fast_run_goes_back_into_any_engine() {
     let snapshot = t.machine.snapshot();
     for (steps, drained) in [(1, false), (100, true), (7, true), (100, false)] {
         t.machine.restore(&snapshot);
-        while !t.core(0).halted {
+        while !t.core(0).is_halted() {
             run(&mut t, steps, drained);
         }
         t.drain_all(0);

@@ -77,7 +77,7 @@ impl Testbed {
 
     /// Runs `core` until it halts or the machine stops; stores stay in the buffer.
     pub(crate) fn run(&mut self, core: u8) {
-        while !self.core(core).halted && self.machine.stop().is_none() {
+        while !self.core(core).is_halted() && self.machine.stop().is_none() {
             self.steps(core, 1000);
         }
     }

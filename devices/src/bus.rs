@@ -8,7 +8,7 @@ mod region;
 use std::error::Error;
 use std::fmt;
 
-use crate::{Device, PhysAddr, Signal, Width};
+use crate::{Device, PhysAddr, Signal, Ticks, Width};
 pub use region::{Region, Space};
 
 /// Every device of the machine and where it answers.
@@ -74,18 +74,40 @@ impl Bus {
         let Some((id, offset)) = self.whole(space, address, width) else {
             return Access::to_nothing(value);
         };
-        let device = &mut self.devices[id.0];
-        let step = width.min(device.widest());
-        let mut signals = Vec::new();
-        for start in pieces(width, step) {
-            signals.extend(device.write(offset + start, step, value >> (8 * start) & step.mask()));
-        }
+        let signals = write_in_pieces(&mut *self.devices[id.0], offset, width, value);
         Access { value, device: Some(id), signals }
+    }
+
+    /// What such a write would cause; nothing changes.
+    pub fn would_cause(&self, space: Space, address: u64, width: Width, value: u64) -> Vec<Signal> {
+        let Some((id, offset)) = self.whole(space, address, width) else { return Vec::new() };
+        write_in_pieces(&mut *self.devices[id.0].clone(), offset, width, value & width.mask())
     }
 
     /// Hands `device` the bytes that its [`Signal::ReadMemory`] asked for.
     pub fn memory_read(&mut self, device: DeviceId, address: PhysAddr, bytes: &[u8]) -> Vec<Signal> {
         self.devices[device.0].memory_read(address, bytes)
+    }
+
+    /// Time has come to `now`: what the devices do by themselves until then, in the order of their attachment.
+    pub fn advance(&mut self, now: Ticks) -> Vec<(DeviceId, Signal)> {
+        let mut caused = Vec::new();
+        for (index, device) in self.devices.iter_mut().enumerate() {
+            if device.next_event().is_some_and(|next| next <= now) {
+                caused.extend(device.advance(now).into_iter().map(|signal| (DeviceId(index), signal)));
+            }
+        }
+        caused
+    }
+
+    /// Tells `device` the time, as it must be told before an access.
+    pub fn advance_device(&mut self, device: DeviceId, now: Ticks) -> Vec<Signal> {
+        self.devices[device.0].advance(now)
+    }
+
+    /// When the next device does something by itself.
+    pub fn next_event(&self) -> Option<Ticks> {
+        self.devices.iter().filter_map(|device| device.next_event()).min()
     }
 
     /// The device that answers at `address` and the offset it is told.
@@ -194,6 +216,16 @@ impl fmt::Display for AttachError {
 struct Window {
     region: Region,
     device: DeviceId,
+}
+
+/// Writes as many times as the device's width asks for.
+fn write_in_pieces(device: &mut dyn Device, offset: u64, width: Width, value: u64) -> Vec<Signal> {
+    let step = width.min(device.widest());
+    let mut signals = Vec::new();
+    for start in pieces(width, step) {
+        signals.extend(device.write(offset + start, step, value >> (8 * start) & step.mask()));
+    }
+    signals
 }
 
 /// Where the pieces of a split access start, in bytes.

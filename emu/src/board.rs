@@ -4,14 +4,24 @@
 //!
 //! A write to device memory is *posted*: it leaves the core at once and waits in a first-in first-out queue until it arrives,
 //! and when it arrives is a choice. A read from device memory, or any IN or OUT, pushes the queue through first;
-//! that is what "read back to make sure" means (PCI 3.0, 3.2.5). Port writes are not posted.
+//! that is what "read back to make sure" means (PCI 3.0, 3.2.5). Port writes are not posted, nor are those to the local APIC,
+//! which each core has at hand (SDM 3A 11.4.1).
+//!
+//! Devices do things by themselves when virtual time has come to their next event. A core's turn is cut there, so nothing
+//! that a core can notice happens late; a device hears the time once more before each access to it.
+
+mod interrupts;
+
+pub use interrupts::Interrupts;
+pub(crate) use interrupts::Request;
 
 use crate::core::CoreId;
 use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
-    Bus, DebugConsole, DebugExit, DeviceId, Framebuffer, Irq, Line, PhysAddr, Signal, Space, Uart16550, VgaText, Width,
+    ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, DeviceId, Framebuffer, I8042, IoApic, Irq, Line,
+    LocalApic, Message, PhysAddr, Pic8259, Pit8254, Signal, Space, Ticks, Uart16550, VgaText, Width,
 };
 use std::collections::VecDeque;
 
@@ -33,6 +43,9 @@ pub struct Posted {
 pub struct Board {
     bus: Bus,
     posted: VecDeque<Posted>,
+    interrupts: Interrupts,
+    /// The moment before which nothing happens by itself.
+    next_event: Option<Ticks>,
 }
 
 /// What a device may act on, or what remembers that it did.
@@ -42,11 +55,22 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) stop: &'a mut Option<Stop>,
     /// Memory that devices have changed: translations of it must go.
     pub(crate) written: &'a mut Vec<(PhysAddr, u64)>,
+    /// What time it is.
+    pub(crate) now: Ticks,
 }
 
+/// What the clock of the machine shows at time 0: the same in every run.
+const SWITCHED_ON: DateTime = DateTime { year: 2026, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
+
+/// The vector of the non-maskable interrupt (SDM 3A, table 6-1).
+const NMI: u8 = 2;
+
+/// The I/O APIC's pin of the timer, whose line 0 is (MultiProcessor Specification 1.4, 3.6.2.3).
+const TIMER_PIN: u8 = 2;
+
 impl Board {
-    /// The machine's devices at their places.
-    pub fn new() -> Board {
+    /// The devices of a machine with so many cores and so much RAM at their places.
+    pub fn new(cores: u8, ram_bytes: u64) -> Board {
         let mut bus = Bus::default();
         for attached in [
             bus.attach(Uart16550::default(), Uart16550::REGIONS),
@@ -54,15 +78,37 @@ impl Board {
             bus.attach(DebugExit, DebugExit::REGIONS),
             bus.attach(VgaText::default(), VgaText::REGIONS),
             bus.attach(Framebuffer::default(), Framebuffer::REGIONS),
+            bus.attach(Pic8259::default(), Pic8259::REGIONS),
+            bus.attach(IoApic::default(), IoApic::REGIONS),
+            bus.attach(Pit8254::default(), Pit8254::REGIONS),
+            bus.attach(CmosRtc::new(SWITCHED_ON, ram_bytes), CmosRtc::REGIONS),
+            bus.attach(I8042::default(), I8042::REGIONS),
+            bus.attach(Ata::new([None, None]), Ata::REGIONS),
         ] {
             attached.expect("the board's devices do not overlap");
         }
-        Board { bus, posted: VecDeque::new() }
+        let mut board = Board { bus, posted: VecDeque::new(), interrupts: Interrupts::new(cores), next_event: None };
+        board.settle();
+        board
     }
 
     /// The buses, to look at devices.
     pub fn bus(&self) -> &Bus {
         &self.bus
+    }
+
+    /// The local APICs and what the cores have been asked.
+    pub fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+
+    pub(crate) fn interrupts_mut(&mut self) -> &mut Interrupts {
+        &mut self.interrupts
+    }
+
+    /// When something happens by itself next; later than the last [`advance`](Board::advance).
+    pub fn next_event(&self) -> Option<Ticks> {
+        self.next_event
     }
 
     /// Writes on their way to devices, oldest first.
@@ -74,7 +120,7 @@ impl Board {
     pub(crate) fn port_in(&mut self, core: CoreId, port: u16, width: Width, around: &mut Surroundings) -> u64 {
         self.push_through(around);
         let register = self.register(Space::Ports, u64::from(port), around);
-        let access = self.bus.read(Space::Ports, u64::from(port), width);
+        let access = self.read(Space::Ports, u64::from(port), width, around);
         let event = Event::PortRead { core, port, width: width.bytes() as u8, value: access.value };
         around.log.push_named(event, || register);
         self.finish(core, Space::Ports, u64::from(port), access.device, access.signals, around);
@@ -87,22 +133,26 @@ impl Board {
         let register = self.register(Space::Ports, u64::from(port), around);
         let event = Event::PortWritten { core, port, width: width.bytes() as u8, value: value & width.mask() };
         around.log.push_named(event, || register);
+        self.tell_time(Space::Ports, u64::from(port), around);
         let access = self.bus.write(Space::Ports, u64::from(port), width, value);
         self.finish(core, Space::Ports, u64::from(port), access.device, access.signals, around);
     }
 
     /// An uncached load: pushes posted writes through, then reads the register.
     pub(crate) fn load(&mut self, core: CoreId, address: PhysAddr, width: Width, around: &mut Surroundings) -> u64 {
+        if let Some(offset) = apic_offset(address, width) {
+            return self.apic_load(core, offset, width, around);
+        }
         self.push_through(around);
         let register = self.register(Space::Memory, address.0, around);
-        let access = self.bus.read(Space::Memory, address.0, width);
+        let access = self.read(Space::Memory, address.0, width, around);
         let event = Event::DeviceRead { core, address: address.0, width: width.bytes() as u8, value: access.value };
         around.log.push_named(event, || register);
         self.finish(core, Space::Memory, address.0, access.device, access.signals, around);
         access.value
     }
 
-    /// An uncached store: posts the write.
+    /// An uncached store: posts the write, unless it is to the local APIC.
     pub(crate) fn post(
         &mut self,
         core: CoreId,
@@ -112,6 +162,9 @@ impl Board {
         around: &mut Surroundings,
     ) {
         let value = value & width.mask();
+        if let Some(offset) = apic_offset(address, width) {
+            return self.apic_store(core, offset, width, value, around);
+        }
         let register = self.register(Space::Memory, address.0, around);
         let event = Event::Posted { core, address: address.0, width: width.bytes() as u8, value };
         around.log.push_named(event, || register);
@@ -124,6 +177,7 @@ impl Board {
         let register = self.register(Space::Memory, address.0, around);
         let event = Event::Arrived { core, address: address.0, width: width.bytes() as u8, value };
         around.log.push_named(event, || register);
+        self.tell_time(Space::Memory, address.0, around);
         let access = self.bus.write(Space::Memory, address.0, width, value);
         self.finish(core, Space::Memory, address.0, access.device, access.signals, around);
         true
@@ -135,14 +189,132 @@ impl Board {
     pub(crate) fn arrives_quietly(&self) -> bool {
         let oldest = self.posted.front();
         oldest.is_some_and(|write| {
-            let access = self.bus.clone().write(Space::Memory, write.address.0, write.width, write.value);
-            access.signals.is_empty()
+            self.bus.would_cause(Space::Memory, write.address.0, write.width, write.value).is_empty()
         })
     }
 
     /// All posted writes arrive, oldest first.
     pub(crate) fn push_through(&mut self, around: &mut Surroundings) {
         while self.arrive(around) {}
+    }
+
+    /// Time has come to `around.now`: everything that is due happens.
+    pub(crate) fn advance(&mut self, around: &mut Surroundings) {
+        if self.next_event.is_none_or(|next| next > around.now) {
+            return;
+        }
+        self.interrupts.advance(around.now);
+        for (device, signal) in self.bus.advance(around.now) {
+            self.perform(device, vec![signal], around);
+        }
+        self.settle();
+    }
+
+    /// The vector of the interrupt that `core` takes, of those it is asked to take.
+    pub(crate) fn acknowledge(&mut self, core: CoreId, request: Request) -> u8 {
+        let vector = match request {
+            Request::NonMaskable => {
+                self.interrupts.asked(core).nmi = false;
+                NMI
+            }
+            Request::Local => {
+                self.interrupts.apic_mut(core).acknowledge().expect("a request of the local APIC is pending")
+            }
+            Request::External => {
+                self.interrupts.asked(core).ext_int = false;
+                self.bus.device_mut::<Pic8259>().expect("the board has interrupt controllers").acknowledge()
+            }
+        };
+        self.settle();
+        vector
+    }
+
+    /// CR8 of `core`: the class of its task priority.
+    pub(crate) fn set_task_priority(&mut self, core: CoreId, class: u8) {
+        self.interrupts.apic_mut(core).set_cr8(class);
+    }
+
+    fn apic_load(&mut self, core: CoreId, offset: u64, width: Width, around: &mut Surroundings) -> u64 {
+        let apic = self.interrupts.apic_mut(core);
+        apic.advance(around.now);
+        let value = apic.read(offset, width);
+        let register = around.log.details().then(|| format!("{} > {}", apic.name(), apic.register(offset)));
+        let address = LocalApic::BASE.0 + offset;
+        let event = Event::DeviceRead { core, address, width: width.bytes() as u8, value };
+        around.log.push_named(event, || register);
+        self.settle();
+        value
+    }
+
+    fn apic_store(&mut self, core: CoreId, offset: u64, width: Width, value: u64, around: &mut Surroundings) {
+        let apic = self.interrupts.apic(core);
+        let register = around.log.details().then(|| format!("{} > {}", apic.name(), apic.register(offset)));
+        let address = LocalApic::BASE.0 + offset;
+        let event = Event::Arrived { core, address, width: width.bytes() as u8, value };
+        around.log.push_named(event, || register);
+        for signal in self.interrupts.write(core, offset, width, value, around.now) {
+            match signal {
+                ApicSignal::Send(message) => self.send(message, around),
+                ApicSignal::EndOfInterrupt(vector) => self.end_of_interrupt(vector, around),
+            }
+        }
+        self.settle();
+    }
+
+    fn send(&mut self, message: Message, around: &mut Surroundings) {
+        let Message { delivery, vector, .. } = message;
+        around.log.push(Event::Sent { delivery: delivery as u8, vector });
+        self.interrupts.route(&message);
+    }
+
+    fn end_of_interrupt(&mut self, vector: u8, around: &mut Surroundings) {
+        let answers = self.bus.device_mut::<IoApic>().map(|io| io.end_of_interrupt(vector));
+        for answer in answers.into_iter().flatten() {
+            if let Signal::Interrupt(message) = answer {
+                self.send(message, around);
+            }
+        }
+    }
+
+    /// A line of a device is at this level now.
+    fn set_line(&mut self, irq: Irq, high: bool, around: &mut Surroundings) {
+        around.log.push(Event::Irq { line: irq.0, raised: high });
+        if let Some(pic) = self.bus.device_mut::<Pic8259>() {
+            pic.set_line(irq, high);
+        }
+        let pin = if irq == Pit8254::IRQ { TIMER_PIN } else { irq.0 };
+        let answers = self.bus.device_mut::<IoApic>().map(|io| io.set_line(pin, high));
+        for answer in answers.into_iter().flatten() {
+            if let Signal::Interrupt(message) = answer {
+                self.send(message, around);
+            }
+        }
+    }
+
+    /// After anything: the wire from the 8259A pair to the cores, and when something happens next.
+    fn settle(&mut self) {
+        let intr = self.bus.device::<Pic8259>().is_some_and(Pic8259::has_interrupt);
+        self.interrupts.set_intr(intr);
+        self.next_event = [self.bus.next_event(), self.interrupts.next_event()].into_iter().flatten().min();
+    }
+
+    /// Tells the device at `address` the time, as before every access.
+    fn tell_time(&mut self, space: Space, address: u64, around: &mut Surroundings) {
+        if let Some((device, _)) = self.bus.decode(space, address) {
+            let signals = self.bus.advance_device(device, around.now);
+            self.perform(device, signals, around);
+        }
+    }
+
+    fn read(
+        &mut self,
+        space: Space,
+        address: u64,
+        width: Width,
+        around: &mut Surroundings,
+    ) -> fencepost_devices::Access {
+        self.tell_time(space, address, around);
+        self.bus.read(space, address, width)
     }
 
     fn register(&self, space: Space, address: u64, around: &Surroundings) -> Option<String> {
@@ -162,18 +334,19 @@ impl Board {
             Some(device) => self.perform(device, signals, around),
             None => around.log.push(Event::Unanswered { core, address, port: space == Space::Ports }),
         }
+        self.settle();
     }
 
     /// Does what a device asked for.
     fn perform(&mut self, device: DeviceId, signals: Vec<Signal>, around: &mut Surroundings) {
         for signal in signals {
             match signal {
-                Signal::RaiseIrq(Irq(line)) => around.log.push(Event::Irq { line, raised: true }),
-                Signal::LowerIrq(Irq(line)) => around.log.push(Event::Irq { line, raised: false }),
+                Signal::RaiseIrq(irq) => self.set_line(irq, true, around),
+                Signal::LowerIrq(irq) => self.set_line(irq, false, around),
                 Signal::Transmit { line: Line::Serial, byte } => around.log.push(Event::Serial { byte }),
                 Signal::Transmit { line: Line::DebugConsole, byte } => around.log.push(Event::DebugConsole { byte }),
-                // The board has no interrupt controller and no keyboard controller yet, whose signals these are.
-                Signal::Interrupt(_) | Signal::Reset => (),
+                Signal::Interrupt(message) => self.send(message, around),
+                Signal::Reset => *around.stop = Some(Stop::Reset),
                 Signal::FrameReady { number } => around.log.push(Event::FrameReady { number }),
                 Signal::Exit(code) => {
                     around.log.push(Event::Exited { code });
@@ -196,8 +369,8 @@ impl Board {
     }
 }
 
-impl Default for Board {
-    fn default() -> Board {
-        Board::new()
-    }
+/// The offset into the local APIC's registers, of an access that is to them.
+fn apic_offset(address: PhysAddr, width: Width) -> Option<u64> {
+    let offset = address.0.checked_sub(LocalApic::BASE.0)?;
+    (offset < LocalApic::BYTES && offset + width.bytes() <= LocalApic::BYTES).then_some(offset)
 }

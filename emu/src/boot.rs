@@ -257,3 +257,37 @@ impl std::fmt::Display for BootError {
 }
 
 impl std::error::Error for BootError {}
+
+/// A core after INIT (SDM 3A, table 9-1): real mode, at the reset vector.
+pub(crate) fn reset_state() -> CpuState {
+    let data = Segment { limit: 0xffff, flags: 0x9300, ..Segment::default() };
+    let mut cpu = CpuState {
+        rip: 0xfff0,
+        rflags: 2,
+        segments: [data; 6],
+        gdt: Segment::table(0, 0xffff),
+        idt: Segment::table(0, 0xffff),
+        tr: Segment { limit: 0xffff, flags: 0x8b00, ..Segment::default() },
+        ldt: Segment { limit: 0xffff, flags: 0x8200, ..Segment::default() },
+        cr0: 0x6000_0010,
+        dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
+        pat: 0x0007_0406_0007_0406,
+        xcr0: 1,
+        x87_empty: [1; 8],
+        x87_control: 0x37f,
+        mxcsr: 0x1f80,
+        ..CpuState::default()
+    };
+    cpu.segments[SegmentName::Cs as usize] = Segment { base: 0xffff_0000, selector: 0xf000, flags: 0x9b00, ..data };
+    cpu
+}
+
+/// A core that a start-up message starts at page `vector` (SDM 3A 9.4.4).
+pub(crate) fn start_up_state(vector: u8) -> CpuState {
+    let mut cpu = reset_state();
+    cpu.rip = 0;
+    let code = &mut cpu.segments[SegmentName::Cs as usize];
+    code.selector = u32::from(vector) << 8;
+    code.base = u64::from(vector) << 12;
+    cpu
+}

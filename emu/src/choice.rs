@@ -28,4 +28,11 @@ pub enum Choice {
     },
     /// The oldest posted write arrives at its device.
     Arrive,
+    /// A core takes the interrupt that waits for it: it enters the guest's handler, which is a step.
+    Interrupt {
+        /// Which core.
+        core: CoreId,
+    },
+    /// While all cores wait, time goes on to when a device next does something.
+    Pass,
 }

@@ -17,16 +17,17 @@ mod stop;
 pub use settings::{DEEPEST, LEAST_RAM, MOST_CORES, MOST_RAM, Settings, SettingsError};
 pub use stop::Stop;
 
-use crate::board::{Board, Surroundings};
+use crate::board::{Board, Request, Surroundings};
 use crate::boot::{self, BootError};
 use crate::choice::Choice;
 use crate::core::code_map::CodeMap;
-use crate::core::run::{Cache, Turn, World, settle_code};
-use crate::core::{Core, CoreId, operands};
+use crate::core::cpu_state::CpuState;
+use crate::core::run::{self, Cache, GivesWay, Turn, World, settle_code};
+use crate::core::{Activity, Core, CoreId, operands};
 use crate::loader::Image;
 use crate::memory::{Memory, PAGE};
 use crate::trace::{Event, EventLog, Line};
-use fencepost_devices::PhysAddr;
+use fencepost_devices::{PhysAddr, Ticks};
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
 
@@ -39,6 +40,8 @@ pub struct State {
     pub memory: Memory,
     /// The devices and the writes on their way to them.
     pub board: Board,
+    /// The machine's time: that of the core whose clock is farthest, or later if all have waited.
+    pub time: Ticks,
     /// Why nothing more happens, once nothing more happens.
     pub stop: Option<Stop>,
 }
@@ -96,7 +99,8 @@ impl Machine {
     /// The image does not fit the settings.
     pub fn new(image: &Image, settings: Settings) -> Result<Machine, BootError> {
         let (memory, cores) = boot::boot(image, &settings)?;
-        let state = State { cores, memory, board: Board::new(), stop: None };
+        let board = Board::new(settings.cores, settings.ram_bytes);
+        let state = State { cores, memory, board, time: Ticks(0), stop: None };
         Ok(Machine {
             caches: state.cores.iter().map(|_| Cache::new()).collect(),
             state,
@@ -122,11 +126,17 @@ impl Machine {
                     choices.push(Choice::Access { core });
                 }
             }
+            if self.interrupt_request(core).is_some() {
+                choices.push(Choice::Interrupt { core });
+            }
             let drainable = self.state.cores[core.index()].buffer.drainable(self.settings.model);
             choices.extend(drainable.map(|entry| Choice::Drain { core, entry: entry as u8 }));
         }
         if !self.state.board.posted().is_empty() {
             choices.push(Choice::Arrive);
+        }
+        if self.may_pass() {
+            choices.push(Choice::Pass);
         }
         choices
     }
@@ -140,7 +150,7 @@ impl Machine {
             return Err(NotPossible(choice));
         }
         let steps = match choice {
-            Choice::Run { core, steps, drained } => self.run(core, steps, drained, false),
+            Choice::Run { core, steps, drained } => self.run(core, steps, drained, GivesWay::default()),
             Choice::Access { core } => self.access(core),
             Choice::Drain { core, entry } => {
                 self.turn(core).drain(usize::from(entry));
@@ -150,19 +160,32 @@ impl Machine {
                 self.arrive();
                 0
             }
+            Choice::Interrupt { core } => self.interrupt(core),
+            Choice::Pass => {
+                self.pass();
+                0
+            }
         };
+        self.follow_orders();
         self.end_if_over();
         Ok(steps)
     }
 
-    /// Like [`Choice::Run`], but ends after the first PAUSE: a spinning core gives way. Returns how many steps were taken.
+    /// Like [`Choice::Run`], but ends after the first PAUSE: a spinning core gives way; and where an interrupt can be taken.
+    /// Returns how many steps were taken.
     ///
     /// The choice to record is a run of that many steps.
     pub fn run_to_pause(&mut self, core: CoreId, steps: u64, drained: bool) -> u64 {
+        self.run_giving_way(core, steps, drained, GivesWay { at_pause: true, to_interrupts: true })
+    }
+
+    /// Like [`Choice::Run`], but ends where the core `gives_way`. Returns how many steps were taken.
+    pub(crate) fn run_giving_way(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
         if !self.is_possible(Choice::Run { core, steps, drained }) {
             return 0;
         }
-        let taken = self.run(core, steps, drained, true);
+        let taken = self.run(core, steps, drained, gives_way);
+        self.follow_orders();
         self.end_if_over();
         taken
     }
@@ -212,6 +235,7 @@ impl Machine {
         settle_code(&mut self.caches, &self.code, &self.state.memory, &mut self.written);
         self.state.cores.clone_from(&snapshot.state.cores);
         self.state.board.clone_from(&snapshot.state.board);
+        self.state.time = snapshot.state.time;
         self.state.stop = snapshot.state.stop;
         self.log.resume_from(&snapshot.log);
         for cache in &mut self.caches {
@@ -257,12 +281,14 @@ impl Machine {
                     core_of(core).is_some_and(|core| core.buffer.may_drain(usize::from(entry), self.settings.model))
                 }
                 Choice::Arrive => !self.state.board.posted().is_empty(),
+                Choice::Interrupt { core } => core_of(core).is_some() && self.interrupt_request(core).is_some(),
+                Choice::Pass => self.may_pass(),
             }
     }
 
-    fn run(&mut self, core: CoreId, steps: u64, drained: bool, stop_at_pause: bool) -> u64 {
+    fn run(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
         self.log.mend();
-        let taken = self.turn(core).steps(steps, drained, stop_at_pause);
+        let taken = self.turn(core).steps(steps, drained, gives_way);
         let pc = self.linear_pc(core);
         let clock = self.state.cores[core.index()].clock;
         self.log.push(Event::Ran { core, steps: taken, clock, pc });
@@ -279,19 +305,98 @@ impl Machine {
     }
 
     fn arrive(&mut self) {
-        let State { memory, board, stop, .. } = &mut self.state;
-        board.arrive(&mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written });
+        let State { memory, board, time, stop, .. } = &mut self.state;
+        let now = *time;
+        board.arrive(&mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
         settle_code(&mut self.caches, &self.code, memory, &mut self.written);
     }
 
+    fn interrupt(&mut self, core: CoreId) -> u64 {
+        self.log.mend();
+        self.turn(core).take_interrupt();
+        u64::from(self.state.stop.is_none())
+    }
+
+    /// Whether `core` could take an interrupt now.
+    pub fn may_interrupt(&self, core: CoreId) -> bool {
+        self.state.stop.is_none() && self.interrupt_request(core).is_some()
+    }
+
+    /// The interrupt that `core` could take now.
+    fn interrupt_request(&self, core: CoreId) -> Option<Request> {
+        let index = core.index();
+        run::interrupt_request(core, &self.state.cores[index], &self.caches[index], &self.state.board)
+    }
+
+    /// Whether time can pass without a core that makes it pass.
+    fn may_pass(&self) -> bool {
+        self.state.board.next_event().is_some() && self.state.cores.iter().all(Core::is_halted)
+    }
+
+    /// Time goes on to the next event.
+    fn pass(&mut self) {
+        let State { memory, board, time, stop, .. } = &mut self.state;
+        let now = board.next_event().expect("time passes to an event");
+        *time = now;
+        self.log.push(Event::Passed { time: now.0 });
+        board.advance(&mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
+        settle_code(&mut self.caches, &self.code, memory, &mut self.written);
+    }
+
+    /// Resets and starts the cores that messages have asked for it.
+    fn follow_orders(&mut self) {
+        if !self.state.board.interrupts().has_orders() {
+            return;
+        }
+        for index in 0..self.settings.cores {
+            let core = CoreId(index);
+            let asked = std::mem::take(self.state.board.interrupts_mut().asked(core));
+            if asked.init {
+                self.reset_core(core);
+            }
+            match asked.start_up {
+                Some(page) if self.state.cores[core.index()].activity == Activity::AwaitsStartUp => {
+                    self.start_core(core, page);
+                }
+                _ => (),
+            }
+            let left = self.state.board.interrupts_mut().asked(core);
+            (left.nmi, left.ext_int) = (asked.nmi, asked.ext_int);
+        }
+    }
+
+    /// What INIT does to a core (SDM 3A 9.1, 9.4): all but memory, caches and clock begins anew.
+    fn reset_core(&mut self, core: CoreId) {
+        self.turn(core).drain_all();
+        self.put_state(core, boot::reset_state(), Activity::AwaitsStartUp);
+        self.log.push(Event::CoreReset { core });
+    }
+
+    /// What a start-up message does to a core that waits for one (SDM 3A 9.4.4).
+    fn start_core(&mut self, core: CoreId, page: u8) {
+        self.put_state(core, boot::start_up_state(page), Activity::Running);
+        self.log.push(Event::Started { core, pc: u64::from(page) << 12 });
+    }
+
+    fn put_state(&mut self, core: CoreId, cpu: CpuState, activity: Activity) {
+        let time = self.state.time;
+        let put = &mut self.state.cores[core.index()];
+        put.cpu = cpu;
+        put.partial.clear();
+        put.activity = activity;
+        put.clock = put.clock.max(time.0);
+        self.caches[core.index()].engines.invalidate();
+    }
+
     fn turn(&mut self, core: CoreId) -> Turn<'_> {
-        let State { cores, memory, board, stop } = &mut self.state;
+        let State { cores, memory, board, time, stop } = &mut self.state;
         let world = World {
             settings: &self.settings,
             memory,
             board,
             log: &mut self.log,
             stop,
+            time,
             code: &mut self.code,
             written: &mut self.written,
         };
@@ -318,10 +423,27 @@ impl Machine {
         operands::has_several_accesses(&self.state.cores[index].cpu, &self.state.memory)
     }
 
+    /// Whether no core runs and nothing is on its way.
+    fn is_idle(&self) -> bool {
+        self.state.cores.iter().all(|core| core.is_halted() && core.buffer.is_empty())
+            && self.state.board.posted().is_empty()
+    }
+
+    /// Whether an interrupt can wake a core now, or may when time passes.
+    fn can_wake(&self) -> bool {
+        let is_open = |core: &Core, index: usize| {
+            let openness = self.caches[index].engines.openness(&core.cpu);
+            core.activity == Activity::Halted && openness.admits_maskable()
+        };
+        let may_be_asked = self.state.board.next_event().is_some();
+        self.state.cores.iter().enumerate().any(|(index, core)| {
+            self.interrupt_request(CoreId(index as u8)).is_some() || may_be_asked && is_open(core, index)
+        })
+    }
+
     /// Once nothing more can happen, what is pending becomes visible, and the reason is noted.
     fn end_if_over(&mut self) {
-        let is_idle = || self.state.cores.iter().all(|core| core.is_halted() && core.buffer.is_empty());
-        if self.state.stop.is_none() && is_idle() && self.state.board.posted().is_empty() {
+        if self.state.stop.is_none() && self.is_idle() && !self.can_wake() {
             self.state.stop = Some(Stop::AllHalted);
         }
         if self.state.stop.is_some() {

@@ -5,6 +5,7 @@
 //! Its *tail*, the last few dozen steps, leaves its stores in the buffer; between slices some of them drain, in an order that
 //! the memory model allows. That loses nothing: whatever was stored before the tail would have been pushed out of a buffer of
 //! ordinary depth anyway, and short slices are all tail.
+//! An interrupt that a core could take is held off for a seeded number of steps, so that it comes now here, now there.
 //! Now and then a slice ends inside an instruction that makes several accesses.
 //!
 //! The choices are recorded as a [`Schedule`], which gives the same run again.
@@ -12,6 +13,7 @@
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
+use crate::core::run::GivesWay;
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
@@ -29,6 +31,10 @@ const LONGEST_TAIL: u64 = 48;
 /// One slice in this many goes on through PAUSE, as a core does that nobody takes the processor from.
 const SPINS_ON: u64 = 64;
 
+/// For how many steps an interrupt that could be taken is held off at most, unless asked otherwise: enough for another
+/// interleaving with every seed, and less than any handler takes.
+pub const IRQ_JITTER: u64 = 32;
+
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Slices {
@@ -44,6 +50,7 @@ pub enum Slices {
 pub struct Policy {
     random: u64,
     slices: Slices,
+    irq_jitter: u64,
 }
 
 impl Policy {
@@ -51,7 +58,13 @@ impl Policy {
     pub fn new(seed: u64, slices: Slices) -> Policy {
         let mut random = seed;
         split_mix(&mut random);
-        Policy { random, slices }
+        Policy { random, slices, irq_jitter: IRQ_JITTER }
+    }
+
+    /// Holds interrupts off for up to so many steps after they could be taken.
+    pub fn with_irq_jitter(mut self, steps: u64) -> Policy {
+        self.irq_jitter = steps;
+        self
     }
 
     /// A number below `bound`, which is not 0.
@@ -114,12 +127,15 @@ pub struct Runner {
     policy: Policy,
     choices: Option<Vec<Choice>>,
     steps: u64,
+    /// For each core, how many more steps the interrupt that it could take is held off.
+    patience: Vec<Option<u64>>,
 }
 
 impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
-        Runner { machine, policy, choices: Some(Vec::new()), steps: 0 }
+        let patience = vec![None; usize::from(machine.settings().cores)];
+        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience }
     }
 
     /// Does not record the choices: a long run need not keep them.
@@ -206,7 +222,7 @@ impl Runner {
                     return Ok(Ended::StepLimit);
                 };
                 let taken = self.machine.apply(part).map_err(|problem| diverged(problem.to_string()))?;
-                self.steps += taken;
+                self.steps += taken + u64::from(part == Choice::Pass);
                 self.record(with_steps(part, self.steps_to_record(taken).max(1)));
                 if watch(&mut self.machine) {
                     return Ok(Ended::Interrupted);
@@ -230,12 +246,13 @@ impl Runner {
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
     fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<()> {
-        let running: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).is_halted()).collect();
-        if running.is_empty() {
-            self.drain_one_of_any();
+        let ready: Vec<CoreId> =
+            self.cores().filter(|core| self.core(*core).is_running() || self.machine.may_interrupt(*core)).collect();
+        if ready.is_empty() {
+            self.wait();
             return ControlFlow::Continue(());
         }
-        let core = self.policy.pick(&running);
+        let core = self.policy.pick(&ready);
         let length = self.policy.slice_length().min(budget);
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
@@ -245,6 +262,7 @@ impl Runner {
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
         }
+        let tail = tail.min(budget.saturating_sub(self.steps - before));
         if tail > 0 && !spins {
             self.slice(core, tail, false, gives_way, watch)?;
         }
@@ -267,8 +285,8 @@ impl Runner {
         }
     }
 
-    /// Up to `steps` steps of `core`; returns how many it took. An event in their midst is shown to `watch`, and if that lets
-    /// the slice go on, it goes on: to look at a run does not change it.
+    /// Up to `steps` steps of `core`, interrupts taken included; returns how many it took. An event in their midst is shown
+    /// to `watch`, and if that lets the slice go on, it goes on: to look at a run does not change it.
     fn slice(
         &mut self,
         core: CoreId,
@@ -277,24 +295,57 @@ impl Runner {
         gives_way: bool,
         watch: &mut impl FnMut(&mut Machine) -> bool,
     ) -> ControlFlow<(), u64> {
-        let mut taken = 0;
-        loop {
-            taken += self.part_of_slice(core, steps - taken, drained, gives_way);
-            if !self.machine.is_broken() || taken >= steps || self.machine.stop().is_some() {
-                return ControlFlow::Continue(taken);
+        let start = self.steps;
+        while self.steps - start < steps {
+            let left = steps - (self.steps - start);
+            let held = self.held_off(core);
+            if held == Some(0) {
+                self.patience[core.index()] = None;
+                self.try_apply(Choice::Interrupt { core });
+            } else {
+                let part = held.unwrap_or(left).min(left);
+                let way = GivesWay { at_pause: gives_way, to_interrupts: held.is_none() };
+                let taken = self.part_of_slice(core, part, drained, way);
+                if let Some(patience) = &mut self.patience[core.index()]
+                    && held.is_some()
+                {
+                    *patience -= taken;
+                }
+                let is_interrupted = held.is_some() || self.machine.may_interrupt(core);
+                if taken < part && !is_interrupted && !self.machine.is_broken() {
+                    break;
+                }
             }
-            if watch(&mut self.machine) {
+            if self.machine.stop().is_some() {
+                break;
+            }
+            if self.machine.is_broken() && watch(&mut self.machine) {
                 return ControlFlow::Break(());
             }
+            if self.core(core).is_halted() && !self.machine.may_interrupt(core) {
+                break;
+            }
         }
+        ControlFlow::Continue(self.steps - start)
     }
 
-    fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: bool) -> u64 {
-        let taken = if gives_way {
-            self.machine.run_to_pause(core, steps, drained)
-        } else {
-            self.machine.apply(Choice::Run { core, steps, drained }).unwrap_or(0)
+    /// For how many steps the interrupt that `core` could take now is still held off; `None` where there is none.
+    fn held_off(&mut self, core: CoreId) -> Option<u64> {
+        if !self.machine.may_interrupt(core) {
+            return None;
+        }
+        let is_halted = self.core(core).is_halted();
+        let bound = self.policy.irq_jitter + 1;
+        let patience = match self.patience[core.index()] {
+            Some(patience) => patience,
+            None => self.policy.below(bound),
         };
+        self.patience[core.index()] = Some(patience);
+        Some(if is_halted { 0 } else { patience })
+    }
+
+    fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
+        let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;
         let steps = self.steps_to_record(taken);
         if steps > 0 || drained {
@@ -338,8 +389,8 @@ impl Runner {
         self.try_apply(Choice::Drain { core, entry })
     }
 
-    /// Nothing runs any more: what is pending goes out.
-    fn drain_one_of_any(&mut self) {
+    /// Nothing runs: what is pending goes out, and then time passes, which counts as a step.
+    fn wait(&mut self) {
         let pending: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).buffer.is_empty()).collect();
         let is_posted = !self.machine.outer_state().board.posted().is_empty();
         if is_posted && (pending.is_empty() || self.policy.one_in(2)) {
@@ -347,6 +398,8 @@ impl Runner {
         } else if !pending.is_empty() {
             let core = self.policy.pick(&pending);
             self.drain_one(core);
+        } else if self.try_apply(Choice::Pass) {
+            self.steps += 1;
         }
     }
 
@@ -385,7 +438,7 @@ fn nothing_follows(schedule: &Schedule, position: usize) -> Result<(), Diverged>
 fn steps_of(choice: Choice) -> u64 {
     match choice {
         Choice::Run { steps, .. } => steps,
-        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive => 0,
+        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => 0,
     }
 }
 
@@ -393,14 +446,16 @@ fn steps_of(choice: Choice) -> u64 {
 fn with_steps(choice: Choice, steps: u64) -> Choice {
     match choice {
         Choice::Run { core, drained, .. } => Choice::Run { core, steps, drained },
-        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive => choice,
+        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => {
+            choice
+        }
     }
 }
 
 /// As much of `choice` as `budget` steps allow; `None` when they allow nothing of it.
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
     let may_step = match choice {
-        Choice::Run { .. } | Choice::Access { .. } => true,
+        Choice::Run { .. } | Choice::Access { .. } | Choice::Interrupt { .. } | Choice::Pass => true,
         Choice::Drain { .. } | Choice::Arrive => false,
     };
     (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))

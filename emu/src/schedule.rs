@@ -13,8 +13,10 @@
 //! | `0+` | core 0 makes the next access of an instruction that has several |
 //! | `0d2` | entry 2 of core 0's store buffer drains (0 is the oldest) |
 //! | `p` | the oldest posted write arrives at its device |
+//! | `0i` | core 0 takes the interrupt that waits for it |
+//! | `t` | all cores wait, and time goes on to the next event of a device |
 //!
-//! Any of the last three may be repeated with `xN`: `0d0x3`. Lines may be broken at any blank; `#` starts a comment.
+//! Any but the first two may be repeated with `xN`: `0d0x3`. Lines may be broken at any blank; `#` starts a comment.
 
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -70,13 +72,15 @@ pub fn text_of(choice: Choice) -> String {
         Choice::Access { core } => format!("{}+", core.0),
         Choice::Drain { core, entry } => format!("{}d{entry}", core.0),
         Choice::Arrive => "p".to_owned(),
+        Choice::Interrupt { core } => format!("{}i", core.0),
+        Choice::Pass => "t".to_owned(),
     }
 }
 
 fn is_repeatable(choice: Choice) -> bool {
     match choice {
         Choice::Run { .. } => false,
-        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive => true,
+        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
     }
 }
 
@@ -132,7 +136,7 @@ impl std::str::FromStr for Schedule {
 
 /// One choice and how often it is repeated.
 fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
-    let malformed = || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3 or p");
+    let malformed = || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3, p, 0i or t");
     let (word, count) = match word.split_once('x') {
         Some((word, count)) => (word, count.parse().ok().filter(|&count| count > 0).ok_or_else(malformed)?),
         None => (word, 1),
@@ -140,7 +144,11 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
     let end_of_core = word.find(|c: char| !c.is_ascii_digit()).ok_or_else(malformed)?;
     let (core, rest) = word.split_at(end_of_core);
     let choice = if core.is_empty() {
-        (rest == "p").then_some(Choice::Arrive)
+        match rest {
+            "p" => Some(Choice::Arrive),
+            "t" => Some(Choice::Pass),
+            _ => None,
+        }
     } else {
         let core = CoreId(core.parse().map_err(|_| malformed())?);
         parse_core_choice(core, rest)
@@ -160,6 +168,9 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
 fn parse_core_choice(core: CoreId, text: &str) -> Option<Choice> {
     if text == "+" {
         return Some(Choice::Access { core });
+    }
+    if text == "i" {
+        return Some(Choice::Interrupt { core });
     }
     if let Some(entry) = text.strip_prefix('d') {
         return Some(Choice::Drain { core, entry: entry.parse().ok()? });

@@ -307,7 +307,7 @@ impl Run {
     pub fn exit_code(&self) -> Option<u8> {
         match self.stop() {
             Some(Stop::Exited { code }) => Some(code),
-            Some(Stop::Faulted { .. } | Stop::AllHalted) | None => None,
+            Some(Stop::Faulted { .. } | Stop::AllHalted | Stop::Reset) | None => None,
         }
     }
 

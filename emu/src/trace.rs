@@ -59,6 +59,14 @@ pub enum Event {
     /// A core has been interrupted at `pc` and has entered a handler of the guest: that of `vector`, or of another exception
     /// on the way to it; `address` is CR2 for page faults.
     Interrupted { core: CoreId, pc: u64, vector: u32, source: Source, error_code: u32, address: u64, entered: u32 },
+    /// A message of an interrupt controller to cores, its delivery mode numbered as in the registers (SDM 3A 11.6.1).
+    Sent { delivery: u8, vector: u8 },
+    /// Every core waits, and time has gone on to `time`, when the next device does something.
+    Passed { time: u64 },
+    /// A core has been reset and waits for a start-up.
+    CoreReset { core: CoreId },
+    /// A core has been started at `pc`.
+    Started { core: CoreId, pc: u64 },
 }
 
 impl Event {

@@ -31,7 +31,7 @@ fn check(code: Code, is_right: impl Fn(&Run) -> bool) {
 fn fault(run: &Run) -> Option<Fault> {
     match run.stop() {
         Some(Stop::Faulted { fault, .. }) => Some(fault),
-        Some(Stop::Exited { .. } | Stop::AllHalted) | None => None,
+        Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset) | None => None,
     }
 }
 

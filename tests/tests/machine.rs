@@ -19,6 +19,7 @@ mod machine {
     mod fast_engine;
     mod faults;
     mod forwarding;
+    mod hardware_interrupts;
     mod interrupts;
     mod pages;
     mod possible_choices;

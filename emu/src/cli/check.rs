@@ -169,7 +169,9 @@ impl Cell {
         Some(Problem {
             what: match ending {
                 Ending::Fault(_) | Ending::StepLimit => format!("it did not end by itself: {ending}"),
-                Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted => format!("not listed: {ending}"),
+                Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted | Ending::Reset => {
+                    format!("not listed: {ending}")
+                }
             },
             seed: Some(seen.first_seed),
             replay: format!("{} --seed {}", self.target().command(bench.current_settings()), seen.first_seed),

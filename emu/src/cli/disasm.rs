@@ -322,6 +322,8 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::Random => "random",
         Class::Halt => "halt",
         Class::Pause => "pause",
+        Class::SetInterruptFlag => "sti",
+        Class::TaskPriority => "tpr",
         Class::Mark => "region",
         Class::ModeChange => "mode",
         Class::SoftwareInterrupt => "int",
@@ -350,6 +352,8 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::Random
         | Class::Halt
         | Class::Pause
+        | Class::SetInterruptFlag
+        | Class::TaskPriority
         | Class::Mark
         | Class::ModeChange
         | Class::SystemCall

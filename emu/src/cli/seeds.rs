@@ -25,6 +25,8 @@ pub(super) enum Ending {
     ExitCode(u8),
     /// Every core halted, and nothing had been reported.
     AllHalted,
+    /// The guest reset the machine, and nothing had been reported.
+    Reset,
     /// A core faulted at this address.
     Fault(u64),
     /// The bound on steps was reached.
@@ -35,9 +37,12 @@ impl Ending {
     fn of(run: &Run) -> Ending {
         match (run.stop(), run.outcome()) {
             (Some(Stop::Faulted { pc, .. }), _) => Ending::Fault(pc),
-            (Some(Stop::Exited { .. } | Stop::AllHalted), Some(outcome)) => Ending::Outcome(outcome.to_owned()),
+            (Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset), Some(outcome)) => {
+                Ending::Outcome(outcome.to_owned())
+            }
             (Some(Stop::Exited { code }), None) => Ending::ExitCode(code),
             (Some(Stop::AllHalted), None) => Ending::AllHalted,
+            (Some(Stop::Reset), None) => Ending::Reset,
             (None, _) => {
                 assert_eq!(run.ended(), Ended::StepLimit, "a run to the end by a seed ends by itself or by the limit");
                 Ending::StepLimit
@@ -49,7 +54,7 @@ impl Ending {
     pub(super) fn outcome(&self) -> Option<&str> {
         match self {
             Ending::Outcome(outcome) => Some(outcome),
-            Ending::ExitCode(_) | Ending::AllHalted | Ending::Fault(_) | Ending::StepLimit => None,
+            Ending::ExitCode(_) | Ending::AllHalted | Ending::Reset | Ending::Fault(_) | Ending::StepLimit => None,
         }
     }
 
@@ -57,7 +62,7 @@ impl Ending {
     pub(super) fn is_failure(&self) -> bool {
         match self {
             Ending::Fault(_) | Ending::StepLimit => true,
-            Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted => false,
+            Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted | Ending::Reset => false,
         }
     }
 
@@ -77,6 +82,7 @@ impl std::fmt::Display for Ending {
         match self {
             Ending::Outcome(outcome) => f.write_str(outcome),
             Ending::ExitCode(code) => write!(f, "(exit code {code}, no outcome)"),
+            Ending::Reset => f.write_str("(the machine was reset, no outcome)"),
             Ending::AllHalted => f.write_str("(every core halted, no outcome)"),
             Ending::Fault(pc) => write!(f, "(fault at {pc:#x})"),
             Ending::StepLimit => f.write_str("(step limit)"),

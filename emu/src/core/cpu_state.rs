@@ -115,7 +115,8 @@ pub struct CpuState {
     pub xmm: [[u64; 2]; 16],
     /// 1 while interrupts are held off for one instruction after STI or MOV SS.
     pub interrupt_shadow: u32,
-    pub(crate) zero: u32,
+    /// 1 from the delivery of an NMI until IRET: no further one comes.
+    pub nmi_blocked: u32,
 }
 
 /// Encoding numbers of the general registers that the machine itself reads or writes.

@@ -42,6 +42,10 @@ pub enum Class {
     Halt,
     /// PAUSE: a spinning core says so.
     Pause,
+    /// STI: interrupts may come after the instruction that follows.
+    SetInterruptFlag,
+    /// MOV to or from CR8: the local APIC's task priority. Not serialising.
+    TaskPriority,
     /// A mark of the explored region, which does nothing: `xchg bx, bx` begins it, `xchg cx, cx` ends it.
     Mark,
     /// Far transfers and POPF: no drain, but what follows may run in another mode or under the trap flag.
@@ -75,6 +79,8 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::Pause
+            | Class::SetInterruptFlag
+            | Class::TaskPriority
             | Class::Mark
             | Class::ModeChange
             | Class::SystemCall
@@ -92,6 +98,7 @@ impl Class {
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
+            | Class::TaskPriority
             | Class::SystemCall
             | Class::Absent => true,
             Class::Plain
@@ -105,6 +112,7 @@ impl Class {
             | Class::SoftwareInterrupt
             | Class::ModeChange
             | Class::Mark
+            | Class::SetInterruptFlag
             | Class::Pause => false,
         }
     }
@@ -118,6 +126,7 @@ impl Class {
             | Class::StoreFence
             | Class::LoadFence
             | Class::NonTemporal
+            | Class::SetInterruptFlag
             | Class::Pause => true,
             Class::PortIo
             | Class::StringPortIo
@@ -128,6 +137,7 @@ impl Class {
             | Class::TimeStamp
             | Class::Random
             | Class::Halt
+            | Class::TaskPriority
             | Class::Mark
             | Class::SoftwareInterrupt
             | Class::ModeChange
@@ -160,6 +170,7 @@ pub fn classify(instruction: &Instruction) -> Class {
         Sfence => Class::StoreFence,
         Lfence => Class::LoadFence,
         Pause => Class::Pause,
+        Sti => Class::SetInterruptFlag,
         Hlt => Class::Halt,
         In | Out => Class::PortIo,
         Insb | Insw | Insd | Outsb | Outsw | Outsd => Class::StringPortIo,
@@ -171,6 +182,7 @@ pub fn classify(instruction: &Instruction) -> Class {
         Wrmsr => Class::WriteMsr,
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq => Class::SystemCall,
         Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Rsm => Class::Serialising,
+        Mov if [instruction.op0_register(), instruction.op1_register()].contains(&Register::CR8) => Class::TaskPriority,
         Mov if writes_serialising_register(instruction) => Class::Serialising,
         // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
         Lmsw | Clts | Xsetbv => Class::Serialising,

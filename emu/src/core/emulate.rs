@@ -39,7 +39,7 @@ impl Emulation<'_> {
                 privilege::check_port(cpu, world.memory, port, width.bytes())?;
             }
             Class::TimeStamp => privilege::check_time_stamp(cpu)?,
-            Class::Halt => privilege::check_supervisor(cpu)?,
+            Class::Halt | Class::TaskPriority => privilege::check_supervisor(cpu)?,
             _ => (),
         }
         match class {
@@ -48,6 +48,7 @@ impl Emulation<'_> {
             Class::TimeStamp => self.time_stamp(instruction),
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
+            Class::TaskPriority => self.task_priority(instruction, world)?,
             Class::ReadMsr => self.read_msr(instruction)?,
             Class::WriteMsr => self.write_msr(instruction)?,
             Class::SystemCall => self.system_call(instruction)?,
@@ -61,6 +62,7 @@ impl Emulation<'_> {
     fn complete(self, instruction: &Instruction, change: impl FnOnce(&mut CpuState)) {
         self.engines.change(|cpu| {
             change(cpu);
+            cpu.interrupt_shadow = 0;
             cpu.rip = cpu.rip.wrapping_add(instruction.len() as u64);
         });
     }
@@ -139,9 +141,27 @@ impl Emulation<'_> {
         Ok(())
     }
 
+    /// MOV to or from CR8 (SDM 3A 11.8.6): bits 3 to 0 are the class of the task priority, the others reserved.
+    fn task_priority(self, instruction: &Instruction, world: &mut World) -> Result<(), Exception> {
+        let id = self.id;
+        let [to, from] = [instruction.op0_register(), instruction.op1_register()];
+        if from == Register::CR8 {
+            let class = world.board.interrupts().apic(id).cr8();
+            self.complete(instruction, |cpu| write_register(cpu, to, class.into()));
+            return Ok(());
+        }
+        let value = self.core.cpu.gpr[from.full_register().number()];
+        let class = u8::try_from(value).ok().filter(|class| *class < 16);
+        let class = class.ok_or(Exception::new(vector::GENERAL_PROTECTION, 0))?;
+        world.board.set_task_priority(id, class);
+        self.complete(instruction, |_| ());
+        Ok(())
+    }
+
     fn system_call(self, instruction: &Instruction) -> Result<(), Exception> {
         let mut cpu = self.core.cpu.clone();
         system_call::perform(&mut cpu, instruction)?;
+        cpu.interrupt_shadow = 0;
         self.engines.change(|current| *current = cpu);
         Ok(())
     }

@@ -10,6 +10,10 @@
 //!
 //! Left out: RF in the pushed flags of a fault; virtual-8086 extensions.
 
+use super::cpu_state::CpuState;
+
+const FLAGS_IF: u64 = 1 << 9;
+
 /// Vectors of exceptions (SDM 3A, table 6-1).
 #[allow(missing_docs)]
 pub mod vector {
@@ -49,6 +53,47 @@ impl Exception {
     /// An exception that an instruction has caused.
     pub(crate) fn new(vector: u32, error_code: u32) -> Exception {
         Exception { vector, source: Source::Exception, error_code }
+    }
+}
+
+bitflags::bitflags! {
+    /// What decides whether an interrupt may come to a core. The shim knows the same bits.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub(crate) struct Openness: u32 {
+        /// RFLAGS.IF.
+        const INTERRUPT_FLAG = 1;
+        /// The one instruction after STI or MOV SS (SDM 3A 6.8.3).
+        const SHADOW = 1 << 1;
+        /// An NMI is being handled (SDM 3A 6.7.1).
+        const NMI_BLOCKED = 1 << 2;
+    }
+}
+
+impl Openness {
+    /// Of a core in state `cpu`.
+    pub(crate) fn of(cpu: &CpuState) -> Openness {
+        let mut openness = Openness::empty();
+        openness.set(Openness::INTERRUPT_FLAG, cpu.rflags & FLAGS_IF != 0);
+        openness.set(Openness::SHADOW, cpu.interrupt_shadow != 0);
+        openness.set(Openness::NMI_BLOCKED, cpu.nmi_blocked != 0);
+        openness
+    }
+
+    /// Whether an interrupt that can be masked may come now.
+    pub(crate) fn admits_maskable(self) -> bool {
+        self.contains(Openness::INTERRUPT_FLAG) && !self.contains(Openness::SHADOW)
+    }
+
+    /// Whether a non-maskable interrupt may come now.
+    pub(crate) fn admits_nmi(self) -> bool {
+        !self.intersects(Openness::SHADOW | Openness::NMI_BLOCKED)
+    }
+}
+
+impl Exception {
+    /// An interrupt from outside the core.
+    pub(crate) fn interrupt(vector: u8) -> Exception {
+        Exception { vector: vector.into(), source: Source::Hardware, error_code: 0 }
     }
 }
 

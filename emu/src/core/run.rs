@@ -14,18 +14,19 @@ mod observed;
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
 use super::decode;
+use super::engine::Engines;
+use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
-use super::engine::{Engines, fast::FastExit};
-use super::interruption::{Delivery, Exception, vector};
-use super::{Core, CoreId};
-use crate::board::{Board, Surroundings};
+use super::interruption::{Delivery, Exception, Openness, vector};
+use super::{Activity, Core, CoreId};
+use crate::board::{Board, Request, Surroundings};
 use crate::machine::{Settings, Stop};
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::Entry;
 use crate::trace::{Event, EventLog, Fault};
 use decoded::Decoded;
-use fencepost_devices::PhysAddr;
+use fencepost_devices::{PhysAddr, Ticks};
 use iced_x86::Instruction;
 use observed::{Extent, Observed, PreciseRun, Spun};
 
@@ -42,6 +43,8 @@ pub(crate) struct World<'a> {
     pub(crate) board: &'a mut Board,
     pub(crate) log: &'a mut EventLog,
     pub(crate) stop: &'a mut Option<Stop>,
+    /// What time it is for the machine: never before the core's clock.
+    pub(crate) time: &'a mut Ticks,
     pub(crate) code: &'a mut CodeMap,
     /// Memory with translated code that has been written: every engine must forget it.
     pub(crate) written: &'a mut Vec<(PhysAddr, u64)>,
@@ -49,8 +52,8 @@ pub(crate) struct World<'a> {
 
 impl World<'_> {
     pub(crate) fn with_board<T>(&mut self, act: impl FnOnce(&mut Board, &mut Surroundings) -> T) -> T {
-        let World { memory, board, log, stop, written, .. } = self;
-        act(board, &mut Surroundings { memory, log, stop, written })
+        let World { memory, board, log, stop, written, time, .. } = self;
+        act(board, &mut Surroundings { memory, log, stop, written, now: **time })
     }
 }
 
@@ -87,6 +90,15 @@ pub(crate) fn settle_code(caches: &mut [Cache], code: &CodeMap, memory: &Memory,
     }
 }
 
+/// What ends a turn early, beside what must.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct GivesWay {
+    /// The core spins.
+    pub(crate) at_pause: bool,
+    /// An interrupt can be taken.
+    pub(crate) to_interrupts: bool,
+}
+
 /// A core that is running.
 pub(crate) struct Turn<'a> {
     pub(crate) id: CoreId,
@@ -99,43 +111,95 @@ pub(crate) struct Turn<'a> {
 impl Turn<'_> {
     /// Takes up to `steps` steps; with `drained`, the buffer is empty at the end. Returns how many were taken.
     ///
-    /// Fewer are taken only when the core halts, the machine stops, an event [breaks](EventLog::set_break) the turn, or
-    /// `stop_at_pause` is set and the core spins.
-    pub(crate) fn steps(&mut self, steps: u64, drained: bool, stop_at_pause: bool) -> u64 {
+    /// Fewer are taken only when the core halts, the machine stops, an event [breaks](EventLog::set_break) the turn, the core
+    /// itself is to be reset, or it `gives_way`.
+    pub(crate) fn steps(&mut self, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
         let eager = drained || self.world.settings.model == MemoryModel::SC;
         if drained {
             self.drain_all();
         }
         let start = self.core.clock;
+        self.pass_time();
         while self.core.clock - start < steps && self.may_step() {
-            let left = steps - (self.core.clock - start);
-            let patches_code = self.caches[self.id.index()].patches_code;
-            let is_fast = eager
-                && !patches_code
-                && left >= FAST_MINIMUM
-                && self.core.partial.is_empty()
-                && !self.world.log.details();
-            let precise_steps = if is_fast {
-                let before = self.core.clock;
-                let exit = self.fast(left, stop_at_pause);
-                let is_worth_it = self.core.clock - before >= FAST_MINIMUM;
-                let left = steps - (self.core.clock - start);
-                match exit {
-                    FastExit::Pause => break,
-                    FastExit::NewCode { .. } => continue,
-                    FastExit::Budget => left,
-                    FastExit::NeedsPrecise => left.min(if is_worth_it { 1 } else { WARY_STEPS }),
-                }
-            } else if patches_code {
-                left.min(WARY_STEPS)
-            } else {
-                left
-            };
-            if precise_steps > 0 && self.precise(precise_steps, eager, stop_at_pause, Extent::Steps) == Spun::AtPause {
+            if gives_way.to_interrupts && self.interrupt_request().is_some() {
+                break;
+            }
+            let left = self.until_next_event(steps - (self.core.clock - start));
+            let spun = self.stretch(left, eager, gives_way);
+            self.pass_time();
+            if spun == Spun::AtPause {
                 break;
             }
         }
         self.core.clock - start
+    }
+
+    /// Up to `steps` steps, of one engine as far as it gets.
+    fn stretch(&mut self, steps: u64, eager: bool, gives_way: GivesWay) -> Spun {
+        let patches_code = self.caches[self.id.index()].patches_code;
+        let is_fast = eager
+            && !patches_code
+            && steps >= FAST_MINIMUM
+            && self.core.partial.is_empty()
+            && !self.world.log.details();
+        let precise_steps = if is_fast {
+            let before = self.core.clock;
+            let exit = self.fast(steps, gives_way);
+            let taken = self.core.clock - before;
+            let left = steps - taken;
+            match exit {
+                FastExit::Pause => return Spun::AtPause,
+                FastExit::NewCode { .. } => return Spun::No,
+                FastExit::Budget => left,
+                FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
+            }
+        } else if patches_code {
+            steps.min(WARY_STEPS)
+        } else {
+            steps
+        };
+        if precise_steps == 0 {
+            return Spun::No;
+        }
+        self.precise(precise_steps, eager, gives_way, Extent::Steps)
+    }
+
+    /// Lets time come to the core's clock; what devices do by then happens.
+    fn pass_time(&mut self) {
+        *self.world.time = (*self.world.time).max(Ticks(self.core.clock));
+        self.world.with_board(|board, around| board.advance(around));
+        self.settle();
+    }
+
+    /// At most `steps` steps, but none beyond the moment when something happens by itself.
+    fn until_next_event(&self, steps: u64) -> u64 {
+        let next = self.world.board.next_event();
+        next.map_or(steps, |next| steps.min(next.0.saturating_sub(self.core.clock).max(1)))
+    }
+
+    /// The interrupt that the core could take now.
+    pub(crate) fn interrupt_request(&self) -> Option<Request> {
+        interrupt_request(self.id, self.core, &self.caches[self.id.index()], self.world.board)
+    }
+
+    /// Takes the interrupt that the core can take now: it wakes, and enters the guest's handler.
+    pub(crate) fn take_interrupt(&mut self) {
+        let Some(request) = self.interrupt_request() else { return };
+        self.wake();
+        let eager = self.world.settings.model == MemoryModel::SC;
+        let vector = self.world.board.acknowledge(self.id, request);
+        self.precise_engine();
+        let pc = self.caches[self.id.index()].engines.linear_pc();
+        self.interrupt(Exception::interrupt(vector), pc, eager);
+        self.pass_time();
+    }
+
+    /// The core goes on after HLT; its clock has gone on meanwhile.
+    fn wake(&mut self) {
+        if self.core.activity == Activity::Halted {
+            self.core.activity = Activity::Running;
+            self.core.clock = self.core.clock.max(self.world.time.0);
+        }
     }
 
     /// Makes the next access of the current instruction, and retires it if that was its last.
@@ -146,10 +210,12 @@ impl Turn<'_> {
             return;
         }
         let eager = self.world.settings.model == MemoryModel::SC;
-        let would_fault = self.observe(1, eager, false, Extent::Rehearsal, false).exit != PreciseExit::Stopped;
+        let ways = GivesWay::default();
+        let would_fault = self.observe(1, eager, ways, Extent::Rehearsal, false).exit != PreciseExit::Stopped;
         self.precise_engine().forget_fault();
         let extent = if would_fault { Extent::Steps } else { Extent::OneAccess };
-        self.precise(1, eager, false, extent);
+        self.precise(1, eager, ways, extent);
+        self.pass_time();
     }
 
     /// Drains entry `index` of the core's buffer.
@@ -168,7 +234,10 @@ impl Turn<'_> {
     }
 
     fn may_step(&self) -> bool {
-        self.world.stop.is_none() && !self.core.is_halted() && !self.world.log.is_broken()
+        self.world.stop.is_none()
+            && self.core.is_running()
+            && !self.world.log.is_broken()
+            && !self.world.board.interrupts().is_ordered(self.id)
     }
 
     fn settle(&mut self) {
@@ -176,10 +245,11 @@ impl Turn<'_> {
     }
 
     /// Lets the fast engine run at most `budget` steps.
-    fn fast(&mut self, budget: u64, stop_at_pause: bool) -> FastExit {
+    fn fast(&mut self, budget: u64, gives_way: GivesWay) -> FastExit {
+        let before_sti = gives_way.to_interrupts && self.world.board.interrupts().asks(self.id);
+        let stops = FastStops { at_pause: gives_way.at_pause, before_sti };
         let engines = &mut self.caches[self.id.index()].engines;
-        let (retired, exit) =
-            engines.run_fast(&mut self.core.cpu, budget, stop_at_pause, self.world.memory, self.world.code);
+        let (retired, exit) = engines.run_fast(&mut self.core.cpu, budget, stops, self.world.memory, self.world.code);
         self.core.clock += retired;
         if let FastExit::NewCode { first, last } = exit {
             self.world.code.note(first);
@@ -189,13 +259,13 @@ impl Turn<'_> {
     }
 
     /// Lets the precise engine take up to `steps` steps, or make one access, and deals with what stopped it.
-    fn precise(&mut self, steps: u64, eager: bool, stop_at_pause: bool, extent: Extent) -> Spun {
+    fn precise(&mut self, steps: u64, eager: bool, gives_way: GivesWay, extent: Extent) -> Spun {
         let before = self.core.clock;
         let patches_code = self.caches[self.id.index()].patches_code;
-        let mut observed = self.observe(steps, eager, stop_at_pause, extent, patches_code);
+        let mut observed = self.observe(steps, eager, gives_way, extent, patches_code);
         if observed.is_fetch_fault && self.core.clock == before {
             // A block that runs on into a page without code faults before its first instruction: try that one alone.
-            observed = self.observe(steps, eager, stop_at_pause, extent, true);
+            observed = self.observe(steps, eager, gives_way, extent, true);
         }
         if observed.is_fetch_fault && self.core.clock > before {
             self.precise_engine().forget_fault();
@@ -213,7 +283,7 @@ impl Turn<'_> {
         &mut self,
         steps: u64,
         eager: bool,
-        stop_at_pause: bool,
+        gives_way: GivesWay,
         extent: Extent,
         one_at_a_time: bool,
     ) -> Observed {
@@ -225,7 +295,7 @@ impl Turn<'_> {
         }
         let mut run = PreciseRun::new(self.id, self.core, &mut self.world, decoded, steps, extent);
         run.eager = eager;
-        run.stop_at_pause = stop_at_pause;
+        run.gives_way = gives_way;
         run.apply();
         let exit = engines.run_precise(one_at_a_time, &mut run);
         let observed = run.end(exit, engines.linear_pc());
@@ -320,6 +390,23 @@ impl Turn<'_> {
         self.world.log.push(Event::Faulted { core, pc, fault });
         *self.world.stop = Some(Stop::Faulted { core, pc, fault });
     }
+}
+
+/// The interrupt that `core` could take now.
+pub(crate) fn interrupt_request(id: CoreId, core: &Core, cache: &Cache, board: &Board) -> Option<Request> {
+    let interrupts = board.interrupts();
+    let may_wake = match core.activity {
+        Activity::Running | Activity::Halted => true,
+        Activity::AwaitsStartUp => false,
+    };
+    if !may_wake || !core.partial.is_empty() || !interrupts.asks(id) {
+        return None;
+    }
+    let openness: Openness = cache.engines.openness(&core.cpu);
+    if interrupts.has_nmi(id) && openness.admits_nmi() {
+        return Some(Request::NonMaskable);
+    }
+    interrupts.maskable(id).filter(|_| openness.admits_maskable())
 }
 
 fn note_drained(core: CoreId, entry: &Entry, world: &mut World) {

@@ -7,8 +7,8 @@
 
 use super::Placed;
 use crate::choice::Choice;
-use crate::core::CoreId;
 use crate::core::decode::Mark;
+use crate::core::{Core, CoreId};
 use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
 use crate::trace::{Event, Line};
@@ -201,7 +201,10 @@ struct Turns {
 impl Turns {
     fn are_over(&self, machine: &Machine) -> bool {
         let cores = &machine.outer_state().cores;
-        self.is_there.iter().zip(cores).all(|(is_there, core)| *is_there || core.is_halted())
+        let waits = |(index, core): (usize, &Core)| {
+            self.is_there[index] || core.is_halted() && !machine.may_interrupt(CoreId(index as u8))
+        };
+        cores.iter().enumerate().all(waits) && (self.is_there.contains(&true) || machine.stop().is_some())
     }
 
     /// One turn of each core that does not wait.
@@ -209,8 +212,13 @@ impl Turns {
         let mut has_run = false;
         for index in 0..self.is_there.len() {
             let core = CoreId(index as u8);
-            let is_halted = machine.outer_state().cores[index].is_halted();
-            if self.is_there[index] || is_halted || machine.stop().is_some() {
+            if self.is_there[index] || machine.stop().is_some() {
+                continue;
+            }
+            if machine.may_interrupt(core) {
+                self.apply(machine, Choice::Interrupt { core });
+            }
+            if machine.outer_state().cores[index].is_halted() || machine.stop().is_some() {
                 continue;
             }
             has_run = true;
@@ -236,6 +244,14 @@ impl Turns {
         while machine.apply(Choice::Arrive).is_ok() {
             self.choices.push(Choice::Arrive);
         }
+        self.apply(machine, Choice::Pass);
         self.steps += 1;
+    }
+
+    fn apply(&mut self, machine: &mut Machine, choice: Choice) {
+        if let Ok(steps) = machine.apply(choice) {
+            self.steps += steps;
+            self.choices.push(choice);
+        }
     }
 }

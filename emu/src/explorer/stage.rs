@@ -436,7 +436,11 @@ impl Happened {
                 | Event::Marked { .. }
                 | Event::Halted { .. }
                 | Event::Faulted { .. }
-                | Event::Exited { .. } => (),
+                | Event::Exited { .. }
+                | Event::Sent { .. }
+                | Event::Passed { .. }
+                | Event::CoreReset { .. }
+                | Event::Started { .. } => (),
             }
         }
         happened

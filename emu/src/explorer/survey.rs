@@ -72,6 +72,8 @@ pub enum Outcome {
     Exited(u8),
     /// With this picture on its screen, when screens are what counts: a hash of its pixels.
     Screen(u64),
+    /// The guest reset the machine, and nothing had been reported.
+    Reset,
     /// All cores halted, and nothing had been reported.
     AllHalted,
     /// A core faulted at this linear address.
@@ -90,6 +92,7 @@ impl std::fmt::Display for Outcome {
             Outcome::Reported(text) => f.write_str(text),
             Outcome::Exited(code) => write!(f, "(exit code {code}, no outcome)"),
             Outcome::Screen(hash) => write!(f, "screen {hash:016x}"),
+            Outcome::Reset => f.write_str("(the machine was reset, no outcome)"),
             Outcome::AllHalted => f.write_str("(every core halted, no outcome)"),
             Outcome::Faulted(pc) => write!(f, "(fault at {pc:#x})"),
             Outcome::Unfinished => f.write_str("(does not end after the region)"),
@@ -152,7 +155,7 @@ impl Reached {
             Outcome::Reported(_) | Outcome::Exited(_) | Outcome::Screen(_) => {
                 self.exit_code.is_some_and(|code| code != 0)
             }
-            Outcome::AllHalted | Outcome::Unfinished => false,
+            Outcome::AllHalted | Outcome::Reset | Outcome::Unfinished => false,
             Outcome::Faulted(_) | Outcome::Deadlock(_) | Outcome::Livelock(_) => true,
         }
     }
@@ -199,7 +202,7 @@ impl Surveyor {
                     match ending.stop {
                         Some(Stop::Exited { code }) => exit_code = Some(code),
                         Some(Stop::Faulted { fault: why, .. }) => fault = Some(why),
-                        Some(Stop::AllHalted) => (),
+                        Some(Stop::AllHalted | Stop::Reset) => (),
                         None => given_up = Some(self.given_up(ending.steps_after)),
                     }
                     let outcome = self.outcome_of(&ending);
@@ -308,7 +311,7 @@ impl Surveyor {
     fn outcome_of(&mut self, ending: &Ending) -> Outcome {
         match (self.judging, ending.stop) {
             (Judging::Report, _) | (_, Some(Stop::Faulted { .. }) | None) => outcome_of(ending),
-            (Judging::Screen, Some(Stop::Exited { .. } | Stop::AllHalted)) => {
+            (Judging::Screen, Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset)) => {
                 let mut hasher = SipHasher13::new();
                 self.screen().hash(&mut hasher);
                 Outcome::Screen(hasher.finish())
@@ -493,7 +496,7 @@ fn is_bad(stop: Option<Stop>) -> Option<bool> {
     match stop? {
         Stop::Exited { code } => Some(code != 0),
         Stop::Faulted { .. } => Some(true),
-        Stop::AllHalted => Some(false),
+        Stop::AllHalted | Stop::Reset => Some(false),
     }
 }
 
@@ -505,6 +508,7 @@ fn outcome_of(ending: &Ending) -> Outcome {
         (Some(_), Some(text)) => Outcome::Reported(text.to_owned()),
         (Some(Stop::Exited { code }), None) => Outcome::Exited(code),
         (Some(Stop::AllHalted), None) => Outcome::AllHalted,
+        (Some(Stop::Reset), None) => Outcome::Reset,
         (None, _) => Outcome::Unfinished,
     }
 }

@@ -22,6 +22,8 @@ pub enum Stop {
         /// What it did.
         fault: Fault,
     },
+    /// The guest has reset the machine.
+    Reset,
     /// Every core has halted, nothing is pending, and nothing can wake them.
     AllHalted,
 }
@@ -31,6 +33,7 @@ impl std::fmt::Display for Stop {
         match self {
             Stop::Exited { code } => write!(f, "the guest exited with code {code}"),
             Stop::Faulted { core, pc, fault } => write!(f, "{core} faulted at {pc:#x}: {fault}"),
+            Stop::Reset => f.write_str("the guest has reset the machine"),
             Stop::AllHalted => f.write_str("every core has halted"),
         }
     }

@@ -26,6 +26,7 @@ fn kinds(survey: &Survey) -> BTreeSet<String> {
         | Outcome::Exited(_)
         | Outcome::Screen(_)
         | Outcome::AllHalted
+        | Outcome::Reset
         | Outcome::Faulted(_)
         | Outcome::Unfinished => outcome.to_string(),
     };

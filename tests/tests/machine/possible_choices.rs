@@ -14,9 +14,9 @@ fn imaginable() -> Vec<Choice> {
     let of_core = |core: CoreId| {
         let runs = [0, 1, 40].map(|steps| [true, false].map(|drained| Choice::Run { core, steps, drained }));
         let drains = (0..20).chain([255]).map(move |entry| Choice::Drain { core, entry });
-        runs.into_iter().flatten().chain([Choice::Access { core }]).chain(drains)
+        runs.into_iter().flatten().chain([Choice::Access { core }, Choice::Interrupt { core }]).chain(drains)
     };
-    [0, 1, 2, 3, 64, 255].map(CoreId).into_iter().flat_map(of_core).chain([Choice::Arrive]).collect()
+    [0, 1, 2, 3, 64, 255].map(CoreId).into_iter().flat_map(of_core).chain([Choice::Arrive, Choice::Pass]).collect()
 }
 
 /// Whether `choice` can happen in the machine's present state.
@@ -33,6 +33,8 @@ fn is_possible(machine: &Machine, choice: Choice) -> bool {
                 drainable.any(|index| index == usize::from(entry))
             }),
             Choice::Arrive => !state.board.posted().is_empty(),
+            // These guests have no interrupts and no device that does anything by itself.
+            Choice::Interrupt { .. } | Choice::Pass => false,
         }
 }
 
@@ -66,7 +68,7 @@ fn check_complete(machine: &mut Machine) {
         let is_single = match choice {
             Choice::Run { steps, drained, .. } => steps == 1 && !drained,
             Choice::Access { .. } => false,
-            Choice::Drain { .. } | Choice::Arrive => true,
+            Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
         };
         assert!(!is_single || listed.contains(&choice) == is_possible(machine, choice), "{choice:?} among {listed:?}");
     }

@@ -8,7 +8,7 @@ use fencepost::schedule::Schedule;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p";
+const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p 1i tx2";
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let core = || (0..64u8).prop_map(CoreId);
@@ -17,6 +17,8 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         core().prop_map(|core| Choice::Access { core }),
         (core(), any::<u8>()).prop_map(|(core, entry)| Choice::Drain { core, entry }),
         Just(Choice::Arrive),
+        core().prop_map(|core| Choice::Interrupt { core }),
+        Just(Choice::Pass),
     ];
     // Repeated, so that the text is run-length coded.
     let runs = prop::collection::vec((choice, 1..4usize), 0..20);
@@ -83,6 +85,9 @@ fn the_example_is_read() {
         Choice::Drain { core, entry: 0 },
         Choice::Access { core },
         Choice::Arrive,
+        Choice::Interrupt { core: CoreId(1) },
+        Choice::Pass,
+        Choice::Pass,
     ];
     assert_eq!(schedule.choices, expected);
     assert_eq!(schedule.settings.command_line, "a b");

@@ -236,6 +236,7 @@ impl Again<'_> {
             | Outcome::Exited(_)
             | Outcome::Screen(_)
             | Outcome::AllHalted
+            | Outcome::Reset
             | Outcome::Faulted(_)
             | Outcome::Unfinished => format!("fencepost run {words} --schedule {given}"),
         }

@@ -121,7 +121,9 @@ impl Table<'_> {
                     let place = symbols.and_then(|symbols| fault::function(symbols, *pc));
                     place.map_or(ending.to_string(), |place| format!("(fault at {pc:#x} in {place})"))
                 }
-                Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted | Ending::StepLimit => ending.to_string(),
+                Ending::Outcome(_) | Ending::ExitCode(_) | Ending::AllHalted | Ending::Reset | Ending::StepLimit => {
+                    ending.to_string()
+                }
             },
             count: seen.count,
             share: seen.count as f64 / self.runs as f64,

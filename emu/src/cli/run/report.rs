@@ -23,6 +23,8 @@ pub(super) enum How {
     Faulted,
     /// Every core has halted.
     AllHalted,
+    /// The guest has reset the machine.
+    Reset,
     /// The point of `--until` was reached.
     Reached,
     /// The bound on steps was reached.
@@ -98,7 +100,7 @@ impl Report {
         let ended = how(run, point);
         let fault = match run.stop() {
             Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
-            Some(Stop::Exited { .. } | Stop::AllHalted) | None => None,
+            Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset) | None => None,
         };
         let variant = target.variant(&settings.command_line);
         let judgement = variant
@@ -141,7 +143,7 @@ impl Report {
     /// The exit code of the process.
     pub(super) fn exit_code(&self) -> u8 {
         match (self.ended, self.exit_code) {
-            (How::Exited | How::AllHalted, code) => match (code.unwrap_or(0), &self.missed) {
+            (How::Exited | How::AllHalted | How::Reset, code) => match (code.unwrap_or(0), &self.missed) {
                 (0, Some(_)) => 1,
                 (code, _) => code,
             },
@@ -183,6 +185,7 @@ impl Report {
         let text = match (self.ended, &self.fault) {
             (How::Faulted, Some(fault)) => fault.to_string(),
             (How::Exited, _) => format!("the guest exited with code {}", self.exit_code.unwrap_or(0)),
+            (How::Reset, _) => "the guest has reset the machine".to_owned(),
             (How::AllHalted | How::Faulted, _) => "every core has halted, and nothing can wake them".to_owned(),
             (How::Reached, _) => "stopped at the point of --until".to_owned(),
             (How::StepLimit, _) => {
@@ -211,6 +214,7 @@ fn how(run: &Run, point: Option<&Point>) -> How {
         (_, Some(Stop::Exited { .. })) => How::Exited,
         (_, Some(Stop::Faulted { .. })) => How::Faulted,
         (_, Some(Stop::AllHalted)) => How::AllHalted,
+        (_, Some(Stop::Reset)) => How::Reset,
         (Ended::StepLimit, None) if is_reached => How::Reached,
         (Ended::StepLimit | Ended::Stopped, None) => How::StepLimit,
         (Ended::ScheduleEnd, None) => How::ScheduleEnd,

@@ -45,6 +45,15 @@ pub(crate) enum FastExit {
     NeedsPrecise,
 }
 
+/// What else ends a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct FastStops {
+    /// A PAUSE that has executed.
+    pub(crate) at_pause: bool,
+    /// An STI that comes next: an interrupt waits for it.
+    pub(crate) before_sti: bool,
+}
+
 /// What is known about one block.
 #[derive(Clone, Copy, Default)]
 struct Block {
@@ -64,6 +73,8 @@ enum Flags {
     Pause,
     /// Holds a CMPXCHG of 4 bytes, and is for the precise engine where the accumulator has an upper half.
     Cmpxchg,
+    /// Ends with STI.
+    SetsInterruptFlag,
     /// Holds an instruction for the precise engine.
     Precise,
 }
@@ -86,7 +97,7 @@ struct Link {
     left: u64,
     /// The block that was entered last.
     last: Block,
-    stop_at_pause: bool,
+    stops: FastStops,
     exit: Option<FastExit>,
     exception: bool,
     /// The block entered last was met for the first time, and so the next one may be.
@@ -103,7 +114,7 @@ impl Fast {
             code: std::ptr::null(),
             left: 0,
             last: Block::default(),
-            stop_at_pause: false,
+            stops: FastStops::default(),
             exit: None,
             exception: false,
             is_new_code: false,
@@ -128,7 +139,7 @@ impl Fast {
         &mut self,
         pc: u64,
         budget: u64,
-        stop_at_pause: bool,
+        stops: FastStops,
         memory: &Memory,
         code: &CodeMap,
     ) -> (u64, FastExit) {
@@ -145,7 +156,7 @@ impl Fast {
         self.link.code = code;
         self.link.left = budget;
         self.link.last = Block::default();
-        self.link.stop_at_pause = stop_at_pause;
+        self.link.stops = stops;
         self.link.exit = None;
         self.link.exception = false;
         self.unicorn.limit_block(LONGEST_NEW_BLOCK);
@@ -204,7 +215,7 @@ impl Fast {
 impl Link {
     /// Decides about the block at `pc`: `None` to enter it.
     fn enter(&mut self, engine: Hooked, pc: u64, size: u32) -> Option<FastExit> {
-        if self.stop_at_pause && self.last.flags == Flags::Pause {
+        if self.stops.at_pause && self.last.flags == Flags::Pause {
             return Some(FastExit::Pause);
         }
         let slot = (pc ^ pc >> 12) as usize % BLOCKS;
@@ -221,6 +232,7 @@ impl Link {
         let is_precise = match block.flags {
             Flags::Plain | Flags::Pause => false,
             Flags::Cmpxchg => engine.gpr(gpr::RAX) >> 32 != 0,
+            Flags::SetsInterruptFlag => self.stops.before_sti,
             Flags::Precise => true,
         };
         if is_precise {
@@ -271,6 +283,8 @@ impl Link {
                 block.flags = Flags::Precise;
             } else if class == decode::Class::Pause && block.flags == Flags::Plain {
                 block.flags = Flags::Pause;
+            } else if class == decode::Class::SetInterruptFlag && block.flags == Flags::Plain {
+                block.flags = Flags::SetsInterruptFlag;
             }
             has_cmpxchg |= decode::is_cmpxchg_of_halves(&instruction);
         }

@@ -2,8 +2,8 @@
 
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
-use super::super::interruption::{Delivery, Exception};
-use super::fast::{Fast, FastExit};
+use super::super::interruption::{Delivery, Exception, Openness};
+use super::fast::{Fast, FastExit, FastStops};
 use super::precise::{Observer, Precise, PreciseExit};
 use crate::memory::Memory;
 
@@ -62,7 +62,7 @@ impl Engines {
         &mut self,
         state: &mut CpuState,
         budget: u64,
-        stop_at_pause: bool,
+        stops: FastStops,
         memory: &Memory,
         code: &CodeMap,
     ) -> (u64, FastExit) {
@@ -75,7 +75,7 @@ impl Engines {
         }
         let pc = self.pc;
         let fast = self.fast.as_mut().expect("the registers are seated in this engine");
-        let result = fast.run(pc, budget, stop_at_pause, memory, code);
+        let result = fast.run(pc, budget, stops, memory, code);
         self.pc = fast.unicorn().program_counter();
         result
     }
@@ -119,6 +119,15 @@ impl Engines {
     /// The offset of the next instruction into CS.
     pub(crate) fn program_counter(&self, state: &CpuState) -> u64 {
         if self.seat == Seat::State { state.rip } else { self.pc }
+    }
+
+    /// Whether an interrupt may come now.
+    pub(crate) fn openness(&self, state: &CpuState) -> Openness {
+        match self.seat {
+            Seat::State => Openness::of(state),
+            Seat::Fast => self.open_fast().unicorn().openness(),
+            Seat::Precise => self.open_precise().unicorn().openness(),
+        }
     }
 
     /// The linear address of the next instruction, when the registers are seated in the precise engine.

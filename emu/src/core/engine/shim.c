@@ -32,7 +32,7 @@ struct fencepost_cpu {
     uint16_t x87_control, x87_status;
     uint32_t mxcsr;
     uint64_t xmm[16][2];
-    uint32_t interrupt_shadow, zero;
+    uint32_t interrupt_shadow, nmi_blocked;
 };
 
 size_t fencepost_cpu_size(void) { return sizeof(struct fencepost_cpu); }
@@ -99,7 +99,7 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
     out->x87_status = (env->fpus & ~0x3800) | ((env->fpstt & 7) << 11);
     out->mxcsr = env->mxcsr;
     out->interrupt_shadow = (env->hflags & HF_INHIBIT_IRQ_MASK) != 0;
-    out->zero = 0;
+    out->nmi_blocked = (env->hflags2 & HF2_NMI_MASK) != 0;
 }
 
 /* The translation-time flags, from the architectural state they stand for (compare QEMU's x86_update_hflags). */
@@ -187,6 +187,7 @@ void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
     cpu_set_fpuc(env, in->x87_control);
     cpu_set_mxcsr(env, in->mxcsr);
     env->hflags = hidden_flags(env, in->interrupt_shadow);
+    env->hflags2 = in->nmi_blocked ? env->hflags2 | HF2_NMI_MASK : env->hflags2 & ~HF2_NMI_MASK;
 
     /* Unicorn never clears the exception in flight; a stale one turns the next fault into a double fault. */
     env->old_exception = -1;
@@ -251,6 +252,15 @@ int fencepost_take_exception(struct uc_struct *uc)
     return code;
 }
 
+/* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
+uint32_t fencepost_openness(struct uc_struct *uc)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    return ((env->eflags & IF_MASK) != 0) | ((env->hflags & HF_INHIBIT_IRQ_MASK) != 0) << 1 |
+           ((env->hflags2 & HF2_NMI_MASK) != 0) << 2;
+}
+
 /* Whether the exception just reported comes from INT n, INT3 or INTO. */
 int fencepost_is_software(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->env_ptr)->exception_is_int; }
 
@@ -302,6 +312,10 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     } else if (cpu->exception_index == EXCP_HLT) {
         result = -1;
     } else if (is_hardware) {
+        if (vector == EXCP02_NMI) {
+            /* No further one until IRET (SDM 3A 6.7.1), which QEMU's own code does. */
+            env->hflags2 |= HF2_NMI_MASK;
+        }
         do_interrupt_x86_hardirq(env, vector, 1);
         result = vector;
     } else {

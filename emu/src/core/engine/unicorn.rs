@@ -1,7 +1,7 @@
 //! One Unicorn engine, owned: opening, mapping, hooking, running, and moving a core's state in and out.
 
 use super::super::cpu_state::CpuState;
-use super::super::interruption::{Delivery, Source};
+use super::super::interruption::{Delivery, Openness, Source};
 use super::super::paging::Mode;
 use crate::memory::Stretch;
 use fencepost_devices::PhysAddr;
@@ -31,6 +31,7 @@ unsafe extern "C" {
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
+    fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_deliver(uc: *mut sys::uc_engine, vector: c_int, source: c_int, error_code: c_int) -> c_int;
@@ -193,6 +194,12 @@ impl Unicorn {
         unsafe { fencepost_limit_block(self.handle, count) }
     }
 
+    /// Whether an interrupt may come now.
+    pub(super) fn openness(&self) -> Openness {
+        // SAFETY: the engine is open and not running.
+        Openness::from_bits_truncate(unsafe { fencepost_openness(self.handle) })
+    }
+
     /// The error code of the exception just reported; forgets the exception, which Unicorn itself never does.
     pub(super) fn take_exception(&self) -> u32 {
         // SAFETY: the engine is open and not running.
@@ -258,6 +265,12 @@ impl Hooked {
     pub(super) fn is_software(self) -> bool {
         // SAFETY: hooks are called with the handle of a live engine.
         unsafe { fencepost_is_software(self.0) != 0 }
+    }
+
+    /// Whether an interrupt may come before the instruction that is about to execute.
+    pub(crate) fn openness(self) -> Openness {
+        // SAFETY: hooks are called with the handle of a live engine.
+        Openness::from_bits_truncate(unsafe { fencepost_openness(self.0) })
     }
 
     /// General register `index`, in the order in which instructions number them.

@@ -2,7 +2,7 @@
 
 use super::decoded::{Decoded, Known};
 use super::halves::Halves;
-use super::{World, note_drained};
+use super::{GivesWay, World, note_drained};
 use crate::core::cpu_state::gpr;
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
@@ -50,8 +50,7 @@ pub(super) struct PreciseRun<'a, 'w> {
     extent: Extent,
     /// Stores commit at once.
     pub(super) eager: bool,
-    /// A PAUSE is the last step.
-    pub(super) stop_at_pause: bool,
+    pub(super) gives_way: GivesWay,
     /// For each buffered entry, the bytes of memory under it while it is applied.
     under: Vec<[u8; 8]>,
     current: Option<Current>,
@@ -61,7 +60,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     restores: Vec<Saved>,
     /// What the stores of the current instruction have overwritten in memory itself; put back if it faults.
     committed: Vec<Saved>,
-    /// The instruction that is executing is the last of this run.
+    /// The instruction that is executing is the last of this run: it may change more than this run can know, or when
+    /// something happens next.
     last_step: bool,
     /// It may change how addresses are translated.
     may_retranslate: bool,
@@ -82,6 +82,9 @@ impl Observer for PreciseRun<'_, '_> {
         self.put_halves_back(engine);
         self.retire();
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
+            return Flow::Stop;
+        }
+        if self.gives_way.to_interrupts && self.may_be_interrupted(engine) {
             return Flow::Stop;
         }
         let Known { class, is_cmpxchg_of_halves } = self.classify(pc);
@@ -105,7 +108,7 @@ impl Observer for PreciseRun<'_, '_> {
                 self.may_retranslate = true;
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
-            Class::Pause if self.stop_at_pause => {
+            Class::Pause if self.gives_way.at_pause => {
                 self.last_step = true;
                 self.spun = Spun::AtPause;
             }
@@ -185,6 +188,7 @@ impl Observer for PreciseRun<'_, '_> {
             return 0;
         }
         self.drain_all();
+        self.last_step = true;
         let (id, width) = (self.id, width(size));
         self.world.with_board(|board, around| board.load(id, address, width, around))
     }
@@ -194,6 +198,7 @@ impl Observer for PreciseRun<'_, '_> {
             return;
         }
         self.drain_all();
+        self.last_step = true;
         let (id, width) = (self.id, width(size));
         self.world.with_board(|board, around| board.post(id, address, width, value, around));
     }
@@ -202,11 +207,13 @@ impl Observer for PreciseRun<'_, '_> {
         if let Some(current) = &mut self.current {
             current.is_before_port = false;
         }
+        self.last_step = true;
         let (id, width) = (self.id, width(size));
         self.world.with_board(|board, around| board.port_in(id, port, width, around)) as u32
     }
 
     fn port_out(&mut self, port: u16, size: u64, value: u32) {
+        self.last_step = true;
         let (id, width) = (self.id, width(size));
         self.world.with_board(|board, around| board.port_out(id, port, width, u64::from(value), around));
     }
@@ -271,7 +278,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             left: steps,
             extent,
             eager: false,
-            stop_at_pause: false,
+            gives_way: GivesWay::default(),
             under: Vec::new(),
             current: None,
             overlays: Vec::new(),
@@ -411,6 +418,15 @@ impl PreciseRun<'_, '_> {
             self.world.written.push((address, bytes.len() as u64));
         }
         self.core.partial.clear();
+    }
+
+    /// Whether an interrupt that waits could be taken before the instruction that comes next.
+    fn may_be_interrupted(&self, engine: Hooked) -> bool {
+        let interrupts = self.world.board.interrupts();
+        interrupts.asks(self.id) && {
+            let openness = engine.openness();
+            openness.admits_maskable() || interrupts.has_nmi(self.id) && openness.admits_nmi()
+        }
     }
 
     fn put_halves_back(&mut self, engine: Hooked) {

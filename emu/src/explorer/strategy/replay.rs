@@ -74,7 +74,12 @@ fn follow(world: &mut World, first: &State, rest: &mut Rest) -> Result<(Vec<Step
 
 /// The step that begins with `choice`, or why there is none in `state`.
 fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, String> {
-    let (Choice::Run { core, .. } | Choice::Access { core } | Choice::Drain { core, .. }) = choice else {
+    if choice == Choice::Pass {
+        return Err("in the explored region no time passes".into());
+    }
+    let (Choice::Run { core, .. } | Choice::Access { core } | Choice::Drain { core, .. } | Choice::Interrupt { core }) =
+        choice
+    else {
         let is_posted = !world.boards.board(state.board).posted().is_empty();
         return if is_posted { Ok(Step::Arrive) } else { Err("no write is on its way to a device".into()) };
     };
@@ -93,7 +98,7 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
         Choice::Run { drained: true, .. } => {
             Err("in the explored region each drain is a choice of its own, so none ends with `!`".into())
         }
-        Choice::Run { .. } | Choice::Access { .. } | Choice::Arrive => {
+        Choice::Run { .. } | Choice::Access { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => {
             if world.can_operate(state, core) {
                 return Ok(Step::Operate(core));
             }

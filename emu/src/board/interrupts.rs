@@ -1,0 +1,153 @@
+//! Who interrupts whom: the local APICs, the wires to them, and what each core has been asked to do.
+//!
+//! Lines of devices reach both the 8259A pair and the I/O APIC, as on every PC since the MultiProcessor Specification (1.4,
+//! 3.6.2); line 0 is pin 2 of the I/O APIC. The output of the 8259A pair is LINT0 of every core, and each local APIC's table
+//! says what becomes of it. [`Message`]s arrive at once.
+//!
+//! A core takes what it is asked in this order: reset and start-up, NMI, the local APIC's interrupt, the 8259A's
+//! (SDM 3A 6.9 has the first two; processors leave the order of the last two open).
+//!
+//! Left out: system management mode; a request to enter it is ignored.
+
+use crate::core::CoreId;
+use fencepost_devices::{Accepted, ApicSignal, Delivery, Lint, LocalApic, Message, Ticks, Width};
+
+/// The local APICs, and what the cores have been asked beside the interrupts that those hold.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Interrupts {
+    apics: Vec<LocalApic>,
+    asked: Vec<Asked>,
+    /// The output of the 8259A pair.
+    intr: bool,
+}
+
+/// What a core has been asked to do and has not done yet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) nmi: bool,
+    /// An interrupt whose vector the 8259A gives has come by a message.
+    pub(crate) ext_int: bool,
+    pub(crate) init: bool,
+    /// The page to start at.
+    pub(crate) start_up: Option<u8>,
+}
+
+/// Which interrupt a core is to take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Request {
+    NonMaskable,
+    /// Of the local APIC.
+    Local,
+    /// Of the 8259A pair.
+    External,
+}
+
+impl Interrupts {
+    /// Those of a machine of so many cores; core 0 is the one that boots.
+    pub(crate) fn new(cores: u8) -> Interrupts {
+        Interrupts {
+            apics: (0..cores).map(|id| LocalApic::new(id, id == 0)).collect(),
+            asked: vec![Asked::default(); usize::from(cores)],
+            intr: false,
+        }
+    }
+
+    /// The local APIC of `core`.
+    pub fn apic(&self, core: CoreId) -> &LocalApic {
+        &self.apics[core.index()]
+    }
+
+    pub(crate) fn apic_mut(&mut self, core: CoreId) -> &mut LocalApic {
+        &mut self.apics[core.index()]
+    }
+
+    /// What `core` has been asked beside the interrupts of its local APIC.
+    pub(crate) fn asked(&mut self, core: CoreId) -> &mut Asked {
+        &mut self.asked[core.index()]
+    }
+
+    /// Whether some core is to be reset or started.
+    pub(crate) fn has_orders(&self) -> bool {
+        (0..self.asked.len()).any(|index| self.is_ordered(CoreId(index as u8)))
+    }
+
+    /// Whether `core` is to be reset or started.
+    pub(crate) fn is_ordered(&self, core: CoreId) -> bool {
+        let asked = &self.asked[core.index()];
+        asked.init || asked.start_up.is_some()
+    }
+
+    /// Whether a non-maskable interrupt waits for `core`.
+    pub(crate) fn has_nmi(&self, core: CoreId) -> bool {
+        self.asked[core.index()].nmi
+    }
+
+    /// Whether anything wants to interrupt `core`, whatever its flags say.
+    pub(crate) fn asks(&self, core: CoreId) -> bool {
+        self.asked[core.index()].nmi || self.maskable(core).is_some()
+    }
+
+    /// What wants to interrupt `core` and can be masked by its flags.
+    pub(crate) fn maskable(&self, core: CoreId) -> Option<Request> {
+        let (apic, asked) = (&self.apics[core.index()], self.asked[core.index()]);
+        if apic.pending().is_some() {
+            Some(Request::Local)
+        } else {
+            ((apic.ext_int() || asked.ext_int) && self.intr).then_some(Request::External)
+        }
+    }
+
+    /// A message goes to whom it means. Returns whether anybody was meant.
+    pub(crate) fn route(&mut self, message: &Message) -> bool {
+        let mut meant: Vec<usize> =
+            (0..self.apics.len()).filter(|&index| self.apics[index].is_destination(message)).collect();
+        if message.delivery == Delivery::LowestPriority {
+            meant.sort_by_key(|&index| self.apics[index].arbitration_priority());
+            meant.truncate(1);
+        }
+        for &index in &meant {
+            let accepted = self.apics[index].accept(message);
+            self.note(index, accepted);
+        }
+        !meant.is_empty()
+    }
+
+    /// The output of the 8259A pair is at this level now.
+    pub(crate) fn set_intr(&mut self, high: bool) {
+        if self.intr == high {
+            return;
+        }
+        self.intr = high;
+        for index in 0..self.apics.len() {
+            let accepted = self.apics[index].set_line(Lint::Lint0, high);
+            self.note(index, accepted);
+        }
+    }
+
+    /// `core` writes a register of its local APIC. Returns what that asks of others.
+    pub(crate) fn write(&mut self, core: CoreId, offset: u64, width: Width, value: u64, now: Ticks) -> Vec<ApicSignal> {
+        self.apics[core.index()].write(offset, width, value, now)
+    }
+
+    /// Time has come to `now`.
+    pub(crate) fn advance(&mut self, now: Ticks) {
+        self.apics.iter_mut().for_each(|apic| apic.advance(now));
+    }
+
+    /// When the next local timer interrupts.
+    pub(crate) fn next_event(&self) -> Option<Ticks> {
+        self.apics.iter().filter_map(LocalApic::next_event).min()
+    }
+
+    fn note(&mut self, index: usize, accepted: Accepted) {
+        let asked = &mut self.asked[index];
+        match accepted {
+            Accepted::Nothing | Accepted::Interrupt | Accepted::Smi => (),
+            Accepted::Nmi => asked.nmi = true,
+            Accepted::ExtInt => asked.ext_int = true,
+            Accepted::Init => *asked = Asked { init: true, ..Asked::default() },
+            // The first one counts: the core does not wait any more when the second one comes.
+            Accepted::StartUp(page) => _ = asked.start_up.get_or_insert(page),
+        }
+    }
+}

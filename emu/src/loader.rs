@@ -1,20 +1,21 @@
-//! Loading guest images: ELF64 and ELF32 executables, and flat binaries.
+//! Loading guest images: executables and disks for each of the ways in which a machine is started.
 //!
-//! An executable must be static and linked at fixed physical addresses (ELF specification, chapter 2).
+//! What a file is, it says itself ([`Image::open`]); `protocol.rs` has the rules, the files beside it one format each.
 //! Symbols and source lines are kept for people; the machine itself never looks at them.
 
+mod elf;
+mod multiboot;
+mod multiboot2;
+mod protocol;
 mod symbols;
 
+pub use protocol::Protocol;
 pub use symbols::{Location, Symbol, Symbols};
 
-use object::elf::{
-    EM_386, EM_X86_64, ET_DYN, ET_EXEC, FileHeader32, FileHeader64, PF_R, PF_W, PF_X, PT_DYNAMIC, PT_INTERP, PT_LOAD,
-};
-use object::read::elf::{FileHeader, ProgramHeader};
-use object::{LittleEndian, ReadRef};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where a flat binary is loaded and entered: the first address past the machine's own tables.
 pub const FLAT_BASE: u64 = 0x10_0000;
@@ -22,14 +23,14 @@ pub const FLAT_BASE: u64 = 0x10_0000;
 /// Images larger than this are refused before they are read, so that a wrong file name costs nothing.
 const LARGEST_FILE: u64 = 1 << 30;
 
-/// What an image is, and so in which mode its cores start.
+/// What kind of file an image is. Under [`Protocol::Native`] it says in which mode the cores start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Format {
-    /// Starts in long mode.
+    /// A 64-bit executable: long mode.
     Elf64,
-    /// Starts in protected mode without paging.
+    /// A 32-bit executable: protected mode without paging.
     Elf32,
-    /// Raw code, entered at its first byte in long mode.
+    /// Raw code: long mode, entered at its first byte.
     Flat,
 }
 
@@ -38,6 +39,8 @@ pub enum Format {
 pub struct LoadSegment {
     /// Physical address of the first byte.
     pub address: u64,
+    /// The address by which the image's symbols know it, once the guest has mapped it.
+    pub virtual_address: u64,
     /// Content; the rest up to `size` is zero.
     pub bytes: Vec<u8>,
     /// Size in memory, in bytes.
@@ -48,24 +51,59 @@ pub struct LoadSegment {
     pub executable: bool,
 }
 
-/// A guest image, ready to be put into a machine.
+impl LoadSegment {
+    /// Whether the byte at physical address `address` is part of it.
+    pub(crate) fn holds(&self, address: u64) -> bool {
+        address.checked_sub(self.address).is_some_and(|offset| offset < self.size)
+    }
+}
+
+/// A file that is put into memory beside a kernel, which is told where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Module {
+    /// What the kernel is told about it: by custom its name, then arguments.
+    pub command_line: String,
+    /// Its content.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A guest image, ready to be put into a machine, with the modules and disks that go with it.
 #[derive(Clone, Debug)]
 pub struct Image {
     name: String,
+    protocol: Protocol,
     format: Format,
     entry: u64,
     segments: Vec<LoadSegment>,
-    file: Vec<u8>,
+    modules: Vec<Module>,
+    disks: Vec<Arc<[u8]>>,
+    file: Arc<[u8]>,
     hash: u64,
 }
 
+/// What a file says of itself.
+struct Parsed {
+    protocol: Protocol,
+    format: Format,
+    entry: u64,
+    segments: Vec<LoadSegment>,
+}
+
 impl Image {
-    /// Reads the image in the file at `path`.
+    /// Reads the image in the file at `path`, which says itself how it is to be started.
     ///
     /// # Errors
-    /// The file cannot be read, or [`Image::from_elf`] refuses it.
+    /// The file cannot be read, or [`Image::recognise`] refuses it.
     pub fn open(path: &Path) -> Result<Image, LoadError> {
-        Image::from_elf(path.display().to_string(), read_file(path)?)
+        Image::recognise(path.display().to_string(), read_file(path)?)
+    }
+
+    /// An image from the bytes of a file that says itself how it is to be started.
+    ///
+    /// # Errors
+    /// `bytes` are no kernel, executable or boot sector for this machine, or are cut short.
+    pub fn recognise(name: impl Into<String>, bytes: Vec<u8>) -> Result<Image, LoadError> {
+        Image::read(name.into(), bytes, protocol::recognise)
     }
 
     /// Reads the file at `path` as a flat binary.
@@ -84,16 +122,17 @@ impl Image {
         Ok(Image::from_flat(name, bytes))
     }
 
-    /// An image from the bytes of an ELF executable.
+    /// An image from the bytes of an ELF executable, started by the machine's own protocol whatever headers it has.
     ///
     /// # Errors
     /// `bytes` are not a static little-endian ELF executable for x86 or x86-64, or are cut short.
     pub fn from_elf(name: impl Into<String>, bytes: Vec<u8>) -> Result<Image, LoadError> {
-        let name = name.into();
-        match parse_elf(&bytes) {
-            Ok((format, entry, segments)) => {
-                Ok(Image { hash: hash(&bytes), name, format, entry, segments, file: bytes })
-            }
+        Image::read(name.into(), bytes, protocol::native)
+    }
+
+    fn read(name: String, bytes: Vec<u8>, parse: fn(&[u8]) -> Result<Parsed, String>) -> Result<Image, LoadError> {
+        match parse(&bytes) {
+            Ok(parsed) => Ok(Image::new(name, parsed, bytes)),
             Err(problem) => Err(LoadError { image: name, problem }),
         }
     }
@@ -102,19 +141,42 @@ impl Image {
     pub fn from_flat(name: impl Into<String>, bytes: Vec<u8>) -> Image {
         let segment = LoadSegment {
             address: FLAT_BASE,
+            virtual_address: FLAT_BASE,
             size: bytes.len() as u64,
             bytes: bytes.clone(),
             writable: true,
             executable: true,
         };
-        Image {
-            hash: hash(&bytes),
-            name: name.into(),
-            format: Format::Flat,
-            entry: FLAT_BASE,
-            segments: vec![segment],
-            file: bytes,
-        }
+        let parsed =
+            Parsed { protocol: Protocol::Native, format: Format::Flat, entry: FLAT_BASE, segments: vec![segment] };
+        Image::new(name.into(), parsed, bytes)
+    }
+
+    fn new(name: String, parsed: Parsed, bytes: Vec<u8>) -> Image {
+        let Parsed { protocol, format, entry, segments } = parsed;
+        let file: Arc<[u8]> = bytes.into();
+        let disks = if protocol == Protocol::BootSector { vec![file.clone()] } else { Vec::new() };
+        let hash = hash(&[&file]);
+        Image { name, protocol, format, entry, segments, modules: Vec::new(), disks, file, hash }
+    }
+
+    /// The image with one more module, which its kernel is told about as `command_line`.
+    ///
+    /// Only Multiboot and PVH know modules: a machine with another image refuses them.
+    pub fn with_module(mut self, command_line: impl Into<String>, bytes: impl Into<Arc<[u8]>>) -> Image {
+        let module = Module { command_line: command_line.into(), bytes: bytes.into() };
+        self.hash =
+            hash(&[&self.hash.to_le_bytes(), b"module\0", module.command_line.as_bytes(), b"\0", &module.bytes]);
+        self.modules.push(module);
+        self
+    }
+
+    /// The image with one more disk. A boot sector's own disk is the first.
+    pub fn with_disk(mut self, bytes: impl Into<Arc<[u8]>>) -> Image {
+        let disk = bytes.into();
+        self.hash = hash(&[&self.hash.to_le_bytes(), b"disk\0", &disk]);
+        self.disks.push(disk);
+        self
     }
 
     /// The program's name or the file's path.
@@ -122,12 +184,26 @@ impl Image {
         &self.name
     }
 
-    /// In which mode it starts.
+    /// How it is started.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// What kind of file it is.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Where every core starts.
+    /// How wide most of its code is, in bits: 16, 32 or 64.
+    pub fn code_bits(&self) -> u32 {
+        match (self.protocol, self.format) {
+            (Protocol::BootSector, _) => 16,
+            (_, Format::Elf64) | (Protocol::Native, Format::Flat) => 64,
+            (_, Format::Elf32 | Format::Flat) => 32,
+        }
+    }
+
+    /// Where it starts, as a physical address.
     pub fn entry(&self) -> u64 {
         self.entry
     }
@@ -137,15 +213,27 @@ impl Image {
         &self.segments
     }
 
-    /// A hash of the file, by which schedules know their image.
+    /// The files that are put into memory beside it, in the order in which its kernel is told of them.
+    pub fn modules(&self) -> &[Module] {
+        &self.modules
+    }
+
+    /// The contents of the machine's disks; what a boot sector is read from is the first.
+    pub fn disks(&self) -> &[Arc<[u8]>] {
+        &self.disks
+    }
+
+    /// A hash of the file with its modules and disks, by which schedules know their image.
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Names and source lines, as far as the image has them. Reading them takes milliseconds: keep the result.
+    ///
+    /// Code is found by the address it is linked for, and by the one it is loaded at, where it runs before it is mapped.
     pub fn symbols(&self) -> Symbols {
         match self.format {
-            Format::Elf64 | Format::Elf32 => Symbols::read(&self.file),
+            Format::Elf64 | Format::Elf32 => Symbols::read(&self.file, &self.segments),
             // Raw bytes may happen to be an ELF file, whose addresses are not those at which the bytes are loaded.
             Format::Flat => Symbols::none(),
         }
@@ -182,106 +270,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>, LoadError> {
     std::fs::read(path).map_err(|error| fail(error.to_string()))
 }
 
-type Parsed = (Format, u64, Vec<LoadSegment>);
-
-fn parse_elf(bytes: &[u8]) -> Result<Parsed, String> {
-    const IDENT: usize = 16;
-    if !bytes.starts_with(b"\x7fELF") {
-        return Err("it is not an ELF file; for raw code use --flat".into());
-    }
-    if bytes.len() < IDENT {
-        return Err("the ELF header is cut short".into());
-    }
-    if bytes[5] != 1 {
-        return Err("it is a big-endian ELF file; x86 is little-endian".into());
-    }
-    match bytes[4] {
-        2 => segments::<FileHeader64<LittleEndian>>(bytes, Format::Elf64, EM_X86_64),
-        1 => segments::<FileHeader32<LittleEndian>>(bytes, Format::Elf32, EM_386),
-        class => Err(format!("ELF class {class} is neither 1 (32-bit) nor 2 (64-bit)")),
-    }
-}
-
-fn segments<H: FileHeader<Endian = LittleEndian>>(
-    bytes: &[u8],
-    format: Format,
-    machine: u16,
-) -> Result<Parsed, String> {
-    let header = H::parse(bytes).map_err(|_| "the ELF header is cut short or malformed".to_string())?;
-    let found = header.e_machine(LittleEndian);
-    if found != machine {
-        let name = if format == Format::Elf64 { "x86-64" } else { "x86" };
-        return Err(format!("it is for another processor (ELF machine {found}, this machine is {name}, {machine})"));
-    }
-    match header.e_type(LittleEndian) {
-        ET_EXEC => (),
-        ET_DYN => return Err("it is position-independent or a shared library; link it with -static -no-pie".into()),
-        other => return Err(format!("it is not an executable (ELF type {other}); link it first")),
-    }
-    let headers =
-        header.program_headers(LittleEndian, bytes).map_err(|_| "its program headers are cut short".to_string())?;
-    let mut loaded = Vec::new();
-    for header in headers {
-        match header.p_type(LittleEndian) {
-            PT_INTERP | PT_DYNAMIC => return Err("it is dynamically linked; link it with -static".into()),
-            PT_LOAD => loaded.extend(segment(header, bytes)?),
-            _ => (),
-        }
-    }
-    let entry = header.e_entry(LittleEndian).into();
-    let is_inside = |segment: &LoadSegment| {
-        segment.executable && (segment.address..segment.address + segment.size).contains(&entry)
-    };
-    if loaded.is_empty() {
-        return Err("it has no segment to load".into());
-    }
-    if !loaded.iter().any(is_inside) {
-        return Err(format!("its entry point {entry:#x} is not in an executable segment"));
-    }
-    Ok((format, entry, loaded))
-}
-
-/// One loadable segment; `None` when it is empty.
-fn segment<P: ProgramHeader<Endian = LittleEndian>>(header: &P, bytes: &[u8]) -> Result<Option<LoadSegment>, String> {
-    let address: u64 = header.p_paddr(LittleEndian).into();
-    let virtual_address: u64 = header.p_vaddr(LittleEndian).into();
-    let (offset, in_file) = (header.p_offset(LittleEndian).into(), header.p_filesz(LittleEndian).into());
-    let size: u64 = header.p_memsz(LittleEndian).into();
-    if size == 0 {
-        return Ok(None);
-    }
-    if address != virtual_address {
-        return Err(format!(
-            "a segment for virtual address {virtual_address:#x} loads at {address:#x}; memory is mapped one to one, so link them equal"
-        ));
-    }
-    if in_file > size || address.checked_add(size).is_none() {
-        return Err(format!(
-            "the segment at {address:#x} has impossible sizes ({in_file} bytes in the file, {size} in memory)"
-        ));
-    }
-    let content = bytes.read_bytes_at(offset, in_file).map_err(|()| {
-        let end = offset.saturating_add(in_file);
-        format!(
-            "the file is cut short: the segment at {address:#x} needs {end} bytes of it, and there are {}",
-            bytes.len()
-        )
-    })?;
-    let flags = header.p_flags(LittleEndian);
-    if flags & (PF_R | PF_W | PF_X) == 0 {
-        return Ok(None);
-    }
-    Ok(Some(LoadSegment {
-        address,
-        bytes: content.to_vec(),
-        size,
-        writable: flags & PF_W != 0,
-        executable: flags & PF_X != 0,
-    }))
-}
-
-fn hash(bytes: &[u8]) -> u64 {
+fn hash(parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new();
-    hasher.write(bytes);
+    for part in parts {
+        hasher.write(part);
+    }
     hasher.finish()
+}
+
+/// The little-endian word at `offset`, if there is one.
+fn word(bytes: &[u8], offset: usize) -> Option<u32> {
+    bytes.get(offset..)?.first_chunk().map(|&word| u32::from_le_bytes(word))
 }

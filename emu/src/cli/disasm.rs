@@ -7,7 +7,7 @@ use super::guest::{RULE, Target};
 use super::stdout::Stdout;
 use clap::Args;
 use fencepost::core::decode::{Class, classify};
-use fencepost::loader::{Format, Image, LoadSegment, Symbol, Symbols};
+use fencepost::loader::{Image, LoadSegment, Symbol, Symbols};
 use iced_x86::{
     Decoder, DecoderOptions, Formatter, Instruction, InstructionInfoFactory, NasmFormatter, OpAccess, Register,
     SymbolResolver, SymbolResult,
@@ -124,10 +124,7 @@ struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     fn new(image: &'a Image, target: &Target) -> Listing<'a> {
-        let bits = match image.format() {
-            Format::Elf64 | Format::Flat => 64,
-            Format::Elf32 => 32,
-        };
+        let bits = image.code_bits();
         let source = match target {
             Target::Program(program, _) => Some(program.source),
             Target::Elf(_) | Target::Flat(_) => None,

@@ -5,6 +5,8 @@ use gimli::{EndianArcSlice, LittleEndian, Section};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 use std::sync::Arc;
 
+use super::LoadSegment;
+
 type Reader = EndianArcSlice<LittleEndian>;
 
 /// What the paths of libraries contain: Rust's own, crates, and the kit of the guests here.
@@ -53,16 +55,18 @@ pub struct Symbols {
     /// Sorted by address.
     symbols: Vec<Symbol>,
     lines: Option<Context<Reader>>,
+    /// Where segments are loaded that are linked for elsewhere: first address, size, address they are linked for.
+    moved: Vec<(u64, u64, u64)>,
 }
 
 impl Symbols {
     /// No symbols and no lines.
     pub(super) fn none() -> Symbols {
-        Symbols { symbols: Vec::new(), lines: None }
+        Symbols { symbols: Vec::new(), lines: None, moved: Vec::new() }
     }
 
     /// Reads symbol table and line tables; what is missing or malformed is simply not known.
-    pub(super) fn read(file: &[u8]) -> Symbols {
+    pub(super) fn read(file: &[u8], segments: &[LoadSegment]) -> Symbols {
         let Ok(object) = object::File::parse(file) else { return Symbols::none() };
         let named = object.symbols().filter(|symbol| {
             matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Data | SymbolKind::Label | SymbolKind::Unknown)
@@ -84,7 +88,9 @@ impl Symbols {
             })
             .collect();
         symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
-        Symbols { symbols, lines: lines(&object) }
+        let moved = segments.iter().filter(|segment| segment.address != segment.virtual_address);
+        let moved = moved.map(|segment| (segment.address, segment.size, segment.virtual_address)).collect();
+        Symbols { symbols, lines: lines(&object), moved }
     }
 
     /// All symbols, by address.
@@ -100,14 +106,24 @@ impl Symbols {
 
     /// Where the code or data at `address` comes from.
     pub fn locate(&self, address: u64) -> Location {
-        let (file, line) = self.line(address).unwrap_or_default();
-        Location { function: self.function(address), file, line }
+        let linked = self.linked(address);
+        let (file, line) = self.line(linked).unwrap_or_default();
+        Location { function: self.function(linked), file, line }
+    }
+
+    /// The address for which the code at `address` is linked, when it is loaded there and not yet mapped.
+    fn linked(&self, address: u64) -> u64 {
+        let moved = self.moved.iter().find_map(|&(loaded, size, linked)| {
+            let offset = address.checked_sub(loaded).filter(|&offset| offset < size)?;
+            Some(linked.wrapping_add(offset))
+        });
+        moved.unwrap_or(address)
     }
 
     /// File and line of the code at `address`, as its author sees it: of the functions that were inlined there, the innermost
     /// one that is in no library.
     pub fn place(&self, address: u64) -> Option<(String, u32)> {
-        let mut frames = self.lines.as_ref()?.find_frames(address).skip_all_loads().ok()?;
+        let mut frames = self.lines.as_ref()?.find_frames(self.linked(address)).skip_all_loads().ok()?;
         let mut places = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
             let place = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));

@@ -127,6 +127,11 @@ impl Bus {
         }
     }
 
+    /// Which is the first attached device of type `T`.
+    pub fn id_of<T: Device>(&self) -> Option<DeviceId> {
+        self.devices.iter().position(|device| (**device).as_any().is::<T>()).map(DeviceId)
+    }
+
     /// The first attached device of type `T`.
     pub fn device<T: Device>(&self) -> Option<&T> {
         self.devices.iter().find_map(|device| (**device).as_any().downcast_ref())

@@ -64,6 +64,11 @@ impl IoApic {
         }
     }
 
+    /// Whether `pin` can interrupt: it is not masked.
+    pub fn listens_to(&self, pin: u8) -> bool {
+        self.entries.get(usize::from(pin)).is_some_and(|entry| !entry.is_masked())
+    }
+
     /// A level-triggered interrupt of `vector` has been dealt with, as a local APIC says: its pins may interrupt again,
     /// and those that are still active do so now.
     pub fn end_of_interrupt(&mut self, vector: u8) -> Vec<Signal> {

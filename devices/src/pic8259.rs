@@ -61,6 +61,15 @@ impl Pic8259 {
         self.cascade();
     }
 
+    /// Whether line `irq` can interrupt: nobody masks it.
+    pub fn listens_to(&self, irq: Irq) -> bool {
+        match irq.0 {
+            CASCADE | 16.. => false,
+            ir @ ..8 => self.master.listens_to(ir),
+            ir => self.slave.listens_to(ir - 8) && self.master.listens_to(CASCADE),
+        }
+    }
+
     /// INTR: whether the core is asked for an acknowledgement.
     pub fn has_interrupt(&self) -> bool {
         self.master.int()

@@ -16,14 +16,15 @@ pub use interrupts::Interrupts;
 pub(crate) use interrupts::Request;
 
 use crate::core::CoreId;
-use crate::machine::Stop;
+use crate::machine::{Settings, Stop};
 use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
-    ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, DeviceId, Framebuffer, I8042, IoApic, Irq, Line,
-    LocalApic, Message, PhysAddr, Pic8259, Pit8254, Signal, Space, Ticks, Uart16550, VgaText, Width,
+    ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, I8042,
+    IoApic, Irq, Line, LocalApic, Message, PhysAddr, Pic8259, Pit8254, Signal, Space, Ticks, Uart16550, VgaText, Width,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A write to a device on its way there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,8 +70,9 @@ const NMI: u8 = 2;
 const TIMER_PIN: u8 = 2;
 
 impl Board {
-    /// The devices of a machine with so many cores and so much RAM at their places.
-    pub fn new(cores: u8, ram_bytes: u64) -> Board {
+    /// The devices of a machine with `settings` at their places, with up to two `disks`.
+    pub fn new(settings: &Settings, disks: &[Arc<[u8]>]) -> Board {
+        let drive = |index: usize| disks.get(index).map(|image| Disk::new(image.clone()));
         let mut bus = Bus::default();
         for attached in [
             bus.attach(Uart16550::default(), Uart16550::REGIONS),
@@ -81,13 +83,14 @@ impl Board {
             bus.attach(Pic8259::default(), Pic8259::REGIONS),
             bus.attach(IoApic::default(), IoApic::REGIONS),
             bus.attach(Pit8254::default(), Pit8254::REGIONS),
-            bus.attach(CmosRtc::new(SWITCHED_ON, ram_bytes), CmosRtc::REGIONS),
+            bus.attach(CmosRtc::new(SWITCHED_ON, settings.ram_bytes), CmosRtc::REGIONS),
             bus.attach(I8042::default(), I8042::REGIONS),
-            bus.attach(Ata::new([None, None]), Ata::REGIONS),
+            bus.attach(Ata::new([drive(0), drive(1)]), Ata::REGIONS),
         ] {
             attached.expect("the board's devices do not overlap");
         }
-        let mut board = Board { bus, posted: VecDeque::new(), interrupts: Interrupts::new(cores), next_event: None };
+        let mut board =
+            Board { bus, posted: VecDeque::new(), interrupts: Interrupts::new(settings.cores), next_event: None };
         board.settle();
         board
     }
@@ -208,6 +211,41 @@ impl Board {
             self.perform(device, vec![signal], around);
         }
         self.settle();
+    }
+
+    /// Somebody types the character `byte` on the keyboard.
+    pub(crate) fn type_key(&mut self, byte: u8, around: &mut Surroundings) {
+        around.log.push(Event::Typed { byte });
+        self.change::<I8042>(around, |keyboard| {
+            // What no key writes is not possible as a choice.
+            _ = keyboard.type_text(&char::from(byte).to_string());
+            Vec::new()
+        });
+    }
+
+    /// A byte arrives at the serial port.
+    pub(crate) fn receive(&mut self, byte: u8, around: &mut Surroundings) {
+        around.log.push(Event::Received { byte });
+        self.change::<Uart16550>(around, |uart| uart.receive(byte));
+    }
+
+    /// Changes a device from outside.
+    fn change<T: Device>(&mut self, around: &mut Surroundings, change: impl FnOnce(&mut T) -> Vec<Signal>) {
+        let Some(id) = self.bus.id_of::<T>() else { return };
+        let signals = self.bus.advance_device(id, around.now);
+        self.perform(id, signals, around);
+        let signals = self.bus.device_mut::<T>().map(change).unwrap_or_default();
+        self.perform(id, signals, around);
+        self.settle();
+    }
+
+    /// Whether what is typed or received can interrupt a core.
+    pub(crate) fn listens(&self) -> bool {
+        let lines = [I8042::IRQS[0], I8042::IRQS[1], Uart16550::IRQ];
+        let (pic, io_apic) = (self.bus.device::<Pic8259>(), self.bus.device::<IoApic>());
+        lines
+            .into_iter()
+            .any(|irq| pic.is_some_and(|pic| pic.listens_to(irq)) || io_apic.is_some_and(|io| io.listens_to(irq.0)))
     }
 
     /// The vector of the interrupt that `core` takes, of those it is asked to take.

@@ -1,4 +1,4 @@
-//! Choices: all the nondeterminism a machine has.
+//! Choices: all the nondeterminism a machine has, what comes from outside included.
 
 use crate::core::CoreId;
 
@@ -32,6 +32,16 @@ pub enum Choice {
     Interrupt {
         /// Which core.
         core: CoreId,
+    },
+    /// Somebody types a character on the keyboard.
+    Type {
+        /// The character, in ASCII; 3 is Ctrl+C.
+        byte: u8,
+    },
+    /// A byte arrives at the serial port from outside.
+    Receive {
+        /// The byte.
+        byte: u8,
     },
     /// While all cores wait, time goes on to when a device next does something.
     Pass,

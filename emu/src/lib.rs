@@ -8,6 +8,7 @@ pub mod boot;
 pub mod choice;
 pub mod core;
 pub mod explorer;
+pub mod input;
 pub mod litmus;
 pub mod loader;
 pub mod machine;

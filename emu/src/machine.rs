@@ -99,7 +99,7 @@ impl Machine {
     /// The image does not fit the settings.
     pub fn new(image: &Image, settings: Settings) -> Result<Machine, BootError> {
         let (memory, cores) = boot::boot(image, &settings)?;
-        let board = Board::new(settings.cores, settings.ram_bytes);
+        let board = Board::new(&settings, image.disks());
         let state = State { cores, memory, board, time: Ticks(0), stop: None };
         Ok(Machine {
             caches: state.cores.iter().map(|_| Cache::new()).collect(),
@@ -113,6 +113,8 @@ impl Machine {
     }
 
     /// Everything that can happen next, one step at a time; empty when nothing can.
+    ///
+    /// What comes from outside ([`Choice::Type`], [`Choice::Receive`]) can always happen and is not listed.
     pub fn choices(&mut self) -> Vec<Choice> {
         let mut choices = Vec::new();
         if self.state.stop.is_some() {
@@ -161,6 +163,14 @@ impl Machine {
                 0
             }
             Choice::Interrupt { core } => self.interrupt(core),
+            Choice::Type { byte } => {
+                self.from_outside(|board, around| board.type_key(byte, around));
+                0
+            }
+            Choice::Receive { byte } => {
+                self.from_outside(|board, around| board.receive(byte, around));
+                0
+            }
             Choice::Pass => {
                 self.pass();
                 0
@@ -248,6 +258,11 @@ impl Machine {
         self.log.take()
     }
 
+    /// The events that [`take_events`](Machine::take_events) would take.
+    pub fn pending_events(&self) -> &[Line] {
+        self.log.lines()
+    }
+
     /// Asks for loads, stores and register names in the events. Slower; changes nothing else.
     pub fn set_details(&mut self, details: bool) {
         self.log.set_details(details);
@@ -282,6 +297,8 @@ impl Machine {
                 }
                 Choice::Arrive => !self.state.board.posted().is_empty(),
                 Choice::Interrupt { core } => core_of(core).is_some() && self.interrupt_request(core).is_some(),
+                Choice::Type { byte } => byte.is_ascii(),
+                Choice::Receive { .. } => true,
                 Choice::Pass => self.may_pass(),
             }
     }
@@ -305,9 +322,14 @@ impl Machine {
     }
 
     fn arrive(&mut self) {
+        self.from_outside(|board, around| _ = board.arrive(around));
+    }
+
+    /// Something happens to the board that no core does.
+    fn from_outside(&mut self, act: impl FnOnce(&mut Board, &mut Surroundings)) {
         let State { memory, board, time, stop, .. } = &mut self.state;
         let now = *time;
-        board.arrive(&mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
+        act(board, &mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
         settle_code(&mut self.caches, &self.code, memory, &mut self.written);
     }
 
@@ -335,12 +357,10 @@ impl Machine {
 
     /// Time goes on to the next event.
     fn pass(&mut self) {
-        let State { memory, board, time, stop, .. } = &mut self.state;
-        let now = board.next_event().expect("time passes to an event");
-        *time = now;
-        self.log.push(Event::Passed { time: now.0 });
-        board.advance(&mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
-        settle_code(&mut self.caches, &self.code, memory, &mut self.written);
+        let next = self.state.board.next_event().expect("time passes to an event");
+        self.state.time = next;
+        self.log.push(Event::Passed { time: next.0 });
+        self.from_outside(Board::advance);
     }
 
     /// Resets and starts the cores that messages have asked for it.
@@ -435,7 +455,7 @@ impl Machine {
             let openness = self.caches[index].engines.openness(&core.cpu);
             core.activity == Activity::Halted && openness.admits_maskable()
         };
-        let may_be_asked = self.state.board.next_event().is_some();
+        let may_be_asked = self.state.board.next_event().is_some() || self.state.board.listens();
         self.state.cores.iter().enumerate().any(|(index, core)| {
             self.interrupt_request(CoreId(index as u8)).is_some() || may_be_asked && is_open(core, index)
         })

@@ -14,9 +14,12 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
 use crate::core::run::GivesWay;
+use crate::input::{Place, Script};
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
+use crate::trace::Event;
+use fencepost_devices::{I8042, Uart16550};
 use std::ops::ControlFlow;
 
 /// The longest slice of the default policy, in steps. Long slices make throughput.
@@ -104,6 +107,8 @@ pub enum Ended {
     Interrupted,
     /// The schedule has no more choices.
     ScheduleEnd,
+    /// Every core waits for what somebody types or sends, and nobody does.
+    AwaitsInput,
 }
 
 /// A schedule that does not fit the machine.
@@ -129,18 +134,26 @@ pub struct Runner {
     steps: u64,
     /// For each core, how many more steps the interrupt that it could take is held off.
     patience: Vec<Option<u64>>,
+    /// What somebody types and sends.
+    script: Script,
 }
 
 impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
         let patience = vec![None; usize::from(machine.settings().cores)];
-        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience }
+        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience, script: Script::default() }
     }
 
     /// Does not record the choices: a long run need not keep them.
     pub fn without_record(mut self) -> Runner {
         self.choices = None;
+        self
+    }
+
+    /// Types and sends what `script` says.
+    pub fn with_script(mut self, script: Script) -> Runner {
+        self.script = script;
         self
     }
 
@@ -180,6 +193,7 @@ impl Runner {
     /// `watch` is called after every choice and should take the machine's events.
     pub fn run(&mut self, max_steps: u64, mut watch: impl FnMut(&mut Machine) -> bool) -> Ended {
         loop {
+            self.listen();
             if watch(&mut self.machine) {
                 return Ended::Interrupted;
             }
@@ -189,10 +203,42 @@ impl Runner {
             if self.steps >= max_steps {
                 return Ended::StepLimit;
             }
-            if self.next(max_steps - self.steps, &mut watch).is_break() {
-                return Ended::Interrupted;
+            self.give_input(false);
+            match self.next(max_steps - self.steps, &mut watch) {
+                ControlFlow::Continue(()) => (),
+                ControlFlow::Break(ended) => return ended,
             }
         }
+    }
+
+    /// Hears what the guest has said on the serial line.
+    fn listen(&mut self) {
+        if self.script.is_over() {
+            return;
+        }
+        for line in self.machine.pending_events() {
+            if let Event::Serial { byte } = line.event {
+                self.script.hear(byte);
+            }
+        }
+    }
+
+    /// Types and sends what is due, as fast as it is taken. Returns whether anything was.
+    fn give_input(&mut self, idle: bool) -> bool {
+        let mut has_given = false;
+        while let Some((place, byte)) = self.script.next(self.machine.outer_state().time, idle) {
+            let bus = self.machine.outer_state().board.bus();
+            let (is_taken, choice) = match place {
+                Place::Keys => (bus.device::<I8042>().is_some_and(|it| it.untyped() == 0), Choice::Type { byte }),
+                Place::Serial => (bus.device::<Uart16550>().is_some_and(|it| it.room() > 0), Choice::Receive { byte }),
+            };
+            if !is_taken || !self.try_apply(choice) {
+                break;
+            }
+            self.script.advance();
+            has_given = true;
+        }
+        has_given
     }
 
     /// Applies the choices of `schedule`, which must be for this machine, instead of asking the policy.
@@ -245,12 +291,11 @@ impl Runner {
     }
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
-    fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<()> {
+    fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<Ended> {
         let ready: Vec<CoreId> =
             self.cores().filter(|core| self.core(*core).is_running() || self.machine.may_interrupt(*core)).collect();
         if ready.is_empty() {
-            self.wait();
-            return ControlFlow::Continue(());
+            return if self.wait() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ended::AwaitsInput) };
         }
         let core = self.policy.pick(&ready);
         let length = self.policy.slice_length().min(budget);
@@ -294,7 +339,7 @@ impl Runner {
         drained: bool,
         gives_way: bool,
         watch: &mut impl FnMut(&mut Machine) -> bool,
-    ) -> ControlFlow<(), u64> {
+    ) -> ControlFlow<Ended, u64> {
         let start = self.steps;
         while self.steps - start < steps {
             let left = steps - (self.steps - start);
@@ -319,8 +364,11 @@ impl Runner {
             if self.machine.stop().is_some() {
                 break;
             }
-            if self.machine.is_broken() && watch(&mut self.machine) {
-                return ControlFlow::Break(());
+            if self.machine.is_broken() {
+                self.listen();
+                if watch(&mut self.machine) {
+                    return ControlFlow::Break(Ended::Interrupted);
+                }
             }
             if self.core(core).is_halted() && !self.machine.may_interrupt(core) {
                 break;
@@ -389,18 +437,23 @@ impl Runner {
         self.try_apply(Choice::Drain { core, entry })
     }
 
-    /// Nothing runs: what is pending goes out, and then time passes, which counts as a step.
-    fn wait(&mut self) {
+    /// Nothing runs: what is pending goes out, then time passes, which counts as a step, or somebody types or sends.
+    /// Returns whether anything happened.
+    fn wait(&mut self) -> bool {
         let pending: Vec<CoreId> = self.cores().filter(|core| !self.core(*core).buffer.is_empty()).collect();
         let is_posted = !self.machine.outer_state().board.posted().is_empty();
         if is_posted && (pending.is_empty() || self.policy.one_in(2)) {
-            self.try_apply(Choice::Arrive);
-        } else if !pending.is_empty() {
-            let core = self.policy.pick(&pending);
-            self.drain_one(core);
-        } else if self.try_apply(Choice::Pass) {
-            self.steps += 1;
+            return self.try_apply(Choice::Arrive);
         }
+        if !pending.is_empty() {
+            let core = self.policy.pick(&pending);
+            return self.drain_one(core);
+        }
+        if self.try_apply(Choice::Pass) {
+            self.steps += 1;
+            return true;
+        }
+        self.give_input(true)
     }
 
     fn try_apply(&mut self, choice: Choice) -> bool {
@@ -439,6 +492,7 @@ fn steps_of(choice: Choice) -> u64 {
     match choice {
         Choice::Run { steps, .. } => steps,
         Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => 0,
+        Choice::Type { .. } | Choice::Receive { .. } => 0,
     }
 }
 
@@ -446,9 +500,13 @@ fn steps_of(choice: Choice) -> u64 {
 fn with_steps(choice: Choice, steps: u64) -> Choice {
     match choice {
         Choice::Run { core, drained, .. } => Choice::Run { core, steps, drained },
-        Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => {
-            choice
-        }
+        Choice::Access { .. }
+        | Choice::Drain { .. }
+        | Choice::Arrive
+        | Choice::Interrupt { .. }
+        | Choice::Type { .. }
+        | Choice::Receive { .. }
+        | Choice::Pass => choice,
     }
 }
 
@@ -456,7 +514,7 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
     let may_step = match choice {
         Choice::Run { .. } | Choice::Access { .. } | Choice::Interrupt { .. } | Choice::Pass => true,
-        Choice::Drain { .. } | Choice::Arrive => false,
+        Choice::Drain { .. } | Choice::Arrive | Choice::Type { .. } | Choice::Receive { .. } => false,
     };
     (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))
 }

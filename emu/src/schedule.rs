@@ -14,6 +14,8 @@
 //! | `0d2` | entry 2 of core 0's store buffer drains (0 is the oldest) |
 //! | `p` | the oldest posted write arrives at its device |
 //! | `0i` | core 0 takes the interrupt that waits for it |
+//! | `k61` | somebody types the character of code 61 (in hexadecimal) on the keyboard |
+//! | `s61` | this byte arrives at the serial port from outside |
 //! | `t` | all cores wait, and time goes on to the next event of a device |
 //!
 //! Any but the first two may be repeated with `xN`: `0d0x3`. Lines may be broken at any blank; `#` starts a comment.
@@ -73,6 +75,8 @@ pub fn text_of(choice: Choice) -> String {
         Choice::Drain { core, entry } => format!("{}d{entry}", core.0),
         Choice::Arrive => "p".to_owned(),
         Choice::Interrupt { core } => format!("{}i", core.0),
+        Choice::Type { byte } => format!("k{byte:02x}"),
+        Choice::Receive { byte } => format!("s{byte:02x}"),
         Choice::Pass => "t".to_owned(),
     }
 }
@@ -81,6 +85,7 @@ fn is_repeatable(choice: Choice) -> bool {
     match choice {
         Choice::Run { .. } => false,
         Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
+        Choice::Type { .. } | Choice::Receive { .. } => true,
     }
 }
 
@@ -136,7 +141,7 @@ impl std::str::FromStr for Schedule {
 
 /// One choice and how often it is repeated.
 fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
-    let malformed = || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3, p, 0i or t");
+    let malformed = || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3, p, 0i, k61, s61 or t");
     let (word, count) = match word.split_once('x') {
         Some((word, count)) => (word, count.parse().ok().filter(|&count| count > 0).ok_or_else(malformed)?),
         None => (word, 1),
@@ -147,7 +152,7 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
         match rest {
             "p" => Some(Choice::Arrive),
             "t" => Some(Choice::Pass),
-            _ => None,
+            _ => parse_input(rest),
         }
     } else {
         let core = CoreId(core.parse().map_err(|_| malformed())?);
@@ -163,6 +168,17 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
         return Err(format!("`{word}` takes more than {MOST_STEPS} steps; split it into several choices"));
     }
     Ok((choice, count))
+}
+
+/// What comes from outside: the letter says where to, two hexadecimal digits what.
+fn parse_input(text: &str) -> Option<Choice> {
+    let is_hexadecimal = |digits: &&str| digits.len() == 2 && digits.chars().all(|c| c.is_ascii_hexdigit());
+    let byte = |digits: &str| u8::from_str_radix(digits, 16).ok();
+    if let Some(digits) = text.strip_prefix('k').filter(is_hexadecimal) {
+        return Some(Choice::Type { byte: byte(digits)? });
+    }
+    let digits = text.strip_prefix('s').filter(is_hexadecimal)?;
+    Some(Choice::Receive { byte: byte(digits)? })
 }
 
 fn parse_core_choice(core: CoreId, text: &str) -> Option<Choice> {

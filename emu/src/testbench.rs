@@ -19,10 +19,11 @@ pub use series::Series;
 pub use until::Until;
 
 use crate::boot::BootError;
+use crate::input::Script;
 use crate::loader::{Image, LoadError};
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
-use crate::runner::{Diverged, Ended, Policy, Runner, Slices};
+use crate::runner::{Diverged, Ended, IRQ_JITTER, Policy, Runner, Slices};
 use crate::schedule::Schedule;
 use crate::trace::Line;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
@@ -45,6 +46,8 @@ pub struct Testbench {
     schedule: Option<Schedule>,
     details: bool,
     is_recorded: bool,
+    irq_jitter: u64,
+    script: Script,
 }
 
 impl Testbench {
@@ -81,6 +84,8 @@ impl Testbench {
             schedule: None,
             details: false,
             is_recorded: true,
+            irq_jitter: IRQ_JITTER,
+            script: Script::default(),
         }
     }
 
@@ -123,6 +128,18 @@ impl Testbench {
     /// How long slices are.
     pub fn slices(mut self, slices: Slices) -> Testbench {
         self.slices = slices;
+        self
+    }
+
+    /// For how many steps an interrupt that could be taken is held off at most.
+    pub fn irq_jitter(mut self, steps: u64) -> Testbench {
+        self.irq_jitter = steps;
+        self
+    }
+
+    /// What is typed on the keyboard and sent down the serial line.
+    pub fn script(mut self, script: Script) -> Testbench {
+        self.script = script;
         self
     }
 
@@ -237,7 +254,8 @@ impl Testbench {
     ) -> Result<Run, BenchError> {
         machine.set_details(self.details);
         machine.set_break(until.break_condition());
-        let mut runner = Runner::new(machine, Policy::new(self.seed, self.slices));
+        let policy = Policy::new(self.seed, self.slices).with_irq_jitter(self.irq_jitter);
+        let mut runner = Runner::new(machine, policy).with_script(self.script);
         if !self.is_recorded {
             runner = runner.without_record();
         }

@@ -61,6 +61,10 @@ pub enum Event {
     Interrupted { core: CoreId, pc: u64, vector: u32, source: Source, error_code: u32, address: u64, entered: u32 },
     /// A message of an interrupt controller to cores, its delivery mode numbered as in the registers (SDM 3A 11.6.1).
     Sent { delivery: u8, vector: u8 },
+    /// Somebody has typed a character on the keyboard.
+    Typed { byte: u8 },
+    /// A byte has arrived at the serial port from outside.
+    Received { byte: u8 },
     /// Every core waits, and time has gone on to `time`, when the next device does something.
     Passed { time: u64 },
     /// A core has been reset and waits for a start-up.
@@ -204,6 +208,11 @@ impl EventLog {
     /// The hash of everything so far.
     pub(crate) fn hash(&self) -> u64 {
         self.hasher.finish()
+    }
+
+    /// The events since they were last taken.
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
     }
 
     /// The events since the last call.

@@ -142,6 +142,11 @@ impl Chip {
         }
     }
 
+    /// Whether input `ir` can interrupt: the chip is initialized and does not mask it.
+    pub(super) fn listens_to(&self, ir: u8) -> bool {
+        self.next == Next::Ocw1 && self.imr & bit(ir) == 0
+    }
+
     /// INT: whether the chip asks for an acknowledgement.
     pub(super) fn int(&self) -> bool {
         self.request().is_some()

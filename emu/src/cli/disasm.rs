@@ -127,7 +127,7 @@ impl<'a> Listing<'a> {
         let bits = image.code_bits();
         let source = match target {
             Target::Program(program, _) => Some(program.source),
-            Target::Elf(_) | Target::Flat(_) => None,
+            Target::Elf(..) | Target::Flat(_) => None,
         };
         Listing { image, symbols: image.symbols(), source, bits }
     }

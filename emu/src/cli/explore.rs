@@ -254,7 +254,7 @@ impl Explore {
         }
         let name = match target {
             Target::Program(program, _) => program.name.to_owned(),
-            Target::Elf(path) | Target::Flat(path) => {
+            Target::Elf(path, _) | Target::Flat(path) => {
                 path.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy().into_owned())
             }
         };

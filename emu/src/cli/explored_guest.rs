@@ -109,7 +109,7 @@ fn once(target: &Target, command_line: String) -> String {
         Target::Program(..) if !command_line.ends_with(ONCE) => {
             format!("{command_line} {ONCE}").trim_start().to_owned()
         }
-        Target::Program(..) | Target::Elf(_) | Target::Flat(_) => command_line,
+        Target::Program(..) | Target::Elf(..) | Target::Flat(_) => command_line,
     }
 }
 

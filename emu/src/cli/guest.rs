@@ -36,12 +36,67 @@ pub(super) struct GuestOptions {
     /// The file is raw 64-bit code, loaded and entered at 0x100000
     #[arg(long)]
     flat: bool,
+
+    #[command(flatten)]
+    extras: Extras,
+}
+
+/// What else is put into the machine before it is switched on.
+#[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Extras {
+    /// A disk's content, the first on the primary channel; may be given twice. A boot sector's own disk is the first
+    #[arg(long = "disk", value_name = "FILE")]
+    pub(super) disks: Vec<PathBuf>,
+
+    /// A module for a Multiboot or PVH kernel, with the words that it is told about it; may be given several times
+    #[arg(long = "module", value_name = "FILE[ WORDS]")]
+    pub(super) modules: Vec<String>,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.disks.is_empty() && self.modules.is_empty()
+    }
+
+    /// `image` with all of it.
+    fn put_into(&self, mut image: Image) -> Result<Image, Failure> {
+        for path in &self.disks {
+            image = image.with_disk(read(path)?);
+        }
+        for module in &self.modules {
+            let path = module.split(' ').next().unwrap_or(module);
+            image = image.with_module(module, read(Path::new(path))?);
+        }
+        Ok(image)
+    }
+
+    /// How one types it.
+    fn words(&self) -> String {
+        let disks = self.disks.iter().map(|path| format!(" --disk {}", quoted_path(path)));
+        disks.chain(self.modules.iter().map(|module| format!(" --module {}", quoted(module)))).collect()
+    }
+}
+
+/// The content of a file that goes into the machine.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))
 }
 
 impl GuestOptions {
     /// What is named; `variant` is what `--variant` says.
     pub(super) fn target(&self, variant: Option<&str>) -> Result<Target, Failure> {
-        Target::find(&self.target, variant, self.flat)
+        match Target::find(&self.target, variant, self.flat)? {
+            Target::Elf(path, _) => Ok(Target::Elf(path, self.extras.clone())),
+            other if self.extras.is_empty() => Ok(other),
+            Target::Program(..) | Target::Flat(_) => {
+                refuse("--disk and --module are for kernels and boot sectors in files; leave them out")
+            }
+        }
+    }
+
+    /// The disks given, in order.
+    pub(super) fn disks(&self) -> &[PathBuf] {
+        &self.extras.disks
     }
 
     /// What the guest is told, if anything is said about it.
@@ -63,8 +118,8 @@ const FILE_ENDINGS: [&str; 5] = ["elf", "bin", "o", "out", "img"];
 pub(super) enum Target {
     /// A program of Fencepost's own.
     Program(&'static Program, Option<&'static Variant>),
-    /// An ELF executable.
-    Elf(PathBuf),
+    /// A file that says itself how it is started, and what goes with it.
+    Elf(PathBuf, Extras),
     /// Raw code.
     Flat(PathBuf),
 }
@@ -93,7 +148,7 @@ impl Target {
         }
         match (is_flat, is_file || path.exists()) {
             (true, _) => Ok(Target::Flat(path.to_owned())),
-            (false, true) => Ok(Target::Elf(path.to_owned())),
+            (false, true) => Ok(Target::Elf(path.to_owned(), Extras::default())),
             (false, false) => refuse(unknown(text, program_name)),
         }
     }
@@ -102,7 +157,7 @@ impl Target {
     pub(super) fn image(&self) -> Result<Image, Failure> {
         Ok(match self {
             Target::Program(program, _) => Image::from_elf(program.name, program.image.to_vec())?,
-            Target::Elf(path) => Image::open(path)?,
+            Target::Elf(path, extras) => extras.put_into(Image::open(path)?)?,
             Target::Flat(path) => Image::open_flat(path)?,
         })
     }
@@ -115,7 +170,7 @@ impl Target {
                 let variant = variant.or(program.variants.first()).map_or("", |variant| variant.name);
                 bench.cores(program.cores as u8).args(command_line.unwrap_or_else(|| variant.to_owned()))
             }
-            Target::Elf(_) | Target::Flat(_) => bench.args(command_line.unwrap_or_default()),
+            Target::Elf(..) | Target::Flat(_) => bench.args(command_line.unwrap_or_default()),
         })
     }
 
@@ -123,7 +178,7 @@ impl Target {
     pub(super) fn said(&self) -> Option<&'static str> {
         match self {
             Target::Program(_, variant) => variant.map(|variant| variant.name),
-            Target::Elf(_) | Target::Flat(_) => None,
+            Target::Elf(..) | Target::Flat(_) => None,
         }
     }
 
@@ -131,7 +186,7 @@ impl Target {
     pub(super) fn variant(&self, command_line: &str) -> Option<&'static Variant> {
         match self {
             Target::Program(program, _) => program.variant(command_line),
-            Target::Elf(_) | Target::Flat(_) => None,
+            Target::Elf(..) | Target::Flat(_) => None,
         }
     }
 
@@ -140,7 +195,7 @@ impl Target {
         Subject {
             program: match self {
                 Target::Program(program, _) => Some(program.name),
-                Target::Elf(_) | Target::Flat(_) => None,
+                Target::Elf(..) | Target::Flat(_) => None,
             },
             variant: variant.map(|variant| variant.name),
             file: self.file().map(|path| path.display().to_string()),
@@ -151,7 +206,7 @@ impl Target {
     pub(super) fn file(&self) -> Option<&Path> {
         match self {
             Target::Program(..) => None,
-            Target::Elf(path) | Target::Flat(path) => Some(path),
+            Target::Elf(path, _) | Target::Flat(path) => Some(path),
         }
     }
 
@@ -166,7 +221,7 @@ impl Target {
                 Some(variant) => format!("{}/{}", program.name, variant.name),
                 None => args(program.name.to_owned()),
             },
-            Target::Elf(path) => args(quoted_path(path)),
+            Target::Elf(path, extras) => args(quoted_path(path) + &extras.words()),
             Target::Flat(path) => args(format!("{} --flat", quoted_path(path))),
         }
     }
@@ -176,7 +231,7 @@ impl Target {
         let default = Settings::default();
         let cores = match self {
             Target::Program(program, _) => u64::from(program.cores),
-            Target::Elf(_) | Target::Flat(_) => u64::from(default.cores),
+            Target::Elf(..) | Target::Flat(_) => u64::from(default.cores),
         };
         let mut command = format!("fencepost run {} --model {}", self.words(&settings.command_line), settings.model);
         let numbers = [
@@ -252,7 +307,7 @@ mod tests {
     #[test]
     fn a_name_is_a_program_and_a_path_is_a_file() {
         let is_program = |text: &str| matches!(Target::find(text, None, false), Ok(Target::Program(..)));
-        let is_file = |text: &str| matches!(Target::find(text, None, false), Ok(Target::Elf(_)));
+        let is_file = |text: &str| matches!(Target::find(text, None, false), Ok(Target::Elf(..)));
         assert!(is_program("hello") && is_program("store-buffering/mfence"));
         assert!(is_file("./hello") && is_file("hello.elf") && is_file("/hello"));
         assert!(is_file("src/lib.rs"), "it is there: tests run in the package's folder");

@@ -11,9 +11,10 @@ use super::failure::{Failure, refuse};
 use super::guest::{GuestOptions, RULE, Target};
 use super::machine_options::MachineOptions;
 use clap::Args;
+use fencepost::input::Script;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
-use fencepost::runner::Slices;
+use fencepost::runner::{IRQ_JITTER, Slices};
 use fencepost::testbench::{DEFAULT_MAX_STEPS, Testbench};
 use point::Point;
 use std::path::PathBuf;
@@ -46,6 +47,18 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule",
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_SLICE))]
     slice: Option<u64>,
+
+    /// For how many steps an interrupt that could be taken is held off at most, drawn anew each time
+    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER)]
+    irq_jitter: u64,
+
+    /// Type this text on the keyboard, as fast as the guest takes it; \n is Enter, \u0003 Ctrl+C
+    #[arg(long, value_name = "TEXT", help_heading = "The run", conflicts_with = "schedule")]
+    keys: Option<String>,
+
+    /// Type and send what this script says: lines of [at 2.5s | after \"TEXT\"] keys|serial \"TEXT\"
+    #[arg(long, value_name = "FILE", help_heading = "The run", conflicts_with = "schedule")]
+    input: Option<PathBuf>,
 
     /// Give up after this many steps of all cores together
     #[arg(long, value_name = "N", help_heading = "The run", default_value_t = DEFAULT_MAX_STEPS)]
@@ -164,7 +177,23 @@ impl Run {
         let bench = target.bench(command_line)?;
         let settings = self.machine.settings(bench.current_settings(), model)?;
         let slices = self.slice.map_or(Slices::AnyMagnitude, Slices::Around);
-        Ok(bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.max_steps))
+        let bench = bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.max_steps);
+        Ok(bench.irq_jitter(self.irq_jitter).script(self.script()?))
+    }
+
+    /// What is typed and sent.
+    fn script(&self) -> Result<Script, Failure> {
+        let mut script = Script::default();
+        if let Some(keys) = &self.keys {
+            let keys = serde_json::from_str::<String>(&format!("\"{}\"", keys.replace('"', "\\\"")));
+            let keys = keys.or_else(|_| refuse("--keys has an escape that is none; \\n, \\t, \\\\ and \\u0003 are"))?;
+            script = Script::keys(&keys).or_else(|problem| refuse(format!("--keys: {problem}")))?;
+        }
+        let Some(path) = &self.input else { return Ok(script) };
+        let text = std::fs::read_to_string(path);
+        let text = text.or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))?;
+        let more = text.parse::<Script>().or_else(|problem| refuse(format!("`{}`: {problem}", path.display())))?;
+        Ok(script.then(more))
     }
 
     fn first_seed(&self) -> u64 {
@@ -176,6 +205,15 @@ impl Run {
         let mut command = format!("{} --seed {seed}", target.command(settings));
         if let Some(slice) = self.slice {
             command += &format!(" --slice {slice}");
+        }
+        if self.irq_jitter != IRQ_JITTER {
+            command += &format!(" --irq-jitter {}", self.irq_jitter);
+        }
+        if let Some(keys) = &self.keys {
+            command += &format!(" --keys {}", super::guest::quoted(keys));
+        }
+        if let Some(input) = &self.input {
+            command += &format!(" --input {}", super::guest::quoted_path(input));
         }
         command + &self.limits()
     }

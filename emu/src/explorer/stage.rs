@@ -438,6 +438,8 @@ impl Happened {
                 | Event::Faulted { .. }
                 | Event::Exited { .. }
                 | Event::Sent { .. }
+                | Event::Typed { .. }
+                | Event::Received { .. }
                 | Event::Passed { .. }
                 | Event::CoreReset { .. }
                 | Event::Started { .. } => (),

@@ -35,6 +35,8 @@ fn is_possible(machine: &Machine, choice: Choice) -> bool {
             Choice::Arrive => !state.board.posted().is_empty(),
             // These guests have no interrupts and no device that does anything by itself.
             Choice::Interrupt { .. } | Choice::Pass => false,
+            Choice::Type { byte } => byte.is_ascii(),
+            Choice::Receive { .. } => true,
         }
 }
 
@@ -69,6 +71,8 @@ fn check_complete(machine: &mut Machine) {
             Choice::Run { steps, drained, .. } => steps == 1 && !drained,
             Choice::Access { .. } => false,
             Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
+            // Always possible, and so not listed.
+            Choice::Type { .. } | Choice::Receive { .. } => false,
         };
         assert!(!is_single || listed.contains(&choice) == is_possible(machine, choice), "{choice:?} among {listed:?}");
     }

@@ -18,6 +18,8 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         (core(), any::<u8>()).prop_map(|(core, entry)| Choice::Drain { core, entry }),
         Just(Choice::Arrive),
         core().prop_map(|core| Choice::Interrupt { core }),
+        any::<u8>().prop_map(|byte| Choice::Type { byte }),
+        any::<u8>().prop_map(|byte| Choice::Receive { byte }),
         Just(Choice::Pass),
     ];
     // Repeated, so that the text is run-length coded.

@@ -31,6 +31,8 @@ pub(super) enum How {
     StepLimit,
     /// The schedule has no more choices.
     ScheduleEnd,
+    /// Every core waits for input, and none is left.
+    AwaitsInput,
 }
 
 /// Everything there is to say about one run.
@@ -149,7 +151,7 @@ impl Report {
             },
             (How::Faulted, _) => 1,
             (How::StepLimit, _) => 3,
-            (How::Reached | How::ScheduleEnd, _) => 0,
+            (How::Reached | How::ScheduleEnd | How::AwaitsInput, _) => 0,
         }
     }
 
@@ -191,6 +193,9 @@ impl Report {
             (How::StepLimit, _) => {
                 format!("given up after {}; raise --max-steps to go on", counted(self.steps, "step"))
             }
+            (How::AwaitsInput, _) => {
+                "every core waits for input, and none is left; --keys and --input give some".to_owned()
+            }
             (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
         };
         note(&format!("ended    {text}"));
@@ -218,5 +223,6 @@ fn how(run: &Run, point: Option<&Point>) -> How {
         (Ended::StepLimit, None) if is_reached => How::Reached,
         (Ended::StepLimit | Ended::Stopped, None) => How::StepLimit,
         (Ended::ScheduleEnd, None) => How::ScheduleEnd,
+        (Ended::AwaitsInput, None) => How::AwaitsInput,
     }
 }

@@ -77,6 +77,9 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
     if choice == Choice::Pass {
         return Err("in the explored region no time passes".into());
     }
+    if matches!(choice, Choice::Type { .. } | Choice::Receive { .. }) {
+        return Err("in the explored region nothing comes from outside".into());
+    }
     let (Choice::Run { core, .. } | Choice::Access { core } | Choice::Drain { core, .. } | Choice::Interrupt { core }) =
         choice
     else {
@@ -98,7 +101,13 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
         Choice::Run { drained: true, .. } => {
             Err("in the explored region each drain is a choice of its own, so none ends with `!`".into())
         }
-        Choice::Run { .. } | Choice::Access { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => {
+        Choice::Run { .. }
+        | Choice::Access { .. }
+        | Choice::Arrive
+        | Choice::Interrupt { .. }
+        | Choice::Type { .. }
+        | Choice::Receive { .. }
+        | Choice::Pass => {
             if world.can_operate(state, core) {
                 return Ok(Step::Operate(core));
             }

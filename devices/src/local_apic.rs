@@ -302,6 +302,11 @@ impl LocalApic {
         if task >= request && task > service { self.task_priority } else { (task & service).max(request) << 4 }
     }
 
+    /// As after power-up: software has turned it off and on again (11.4.7.2).
+    pub fn reset(&mut self) {
+        self.init();
+    }
+
     /// What an INIT message does: all as after power-up but the identity (11.4.7.3), and the pins, which are wires.
     fn init(&mut self) {
         *self = LocalApic { pins: self.pins, ..LocalApic::new(self.id, false) };

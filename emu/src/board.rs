@@ -143,7 +143,7 @@ impl Board {
 
     /// An uncached load: pushes posted writes through, then reads the register.
     pub(crate) fn load(&mut self, core: CoreId, address: PhysAddr, width: Width, around: &mut Surroundings) -> u64 {
-        if let Some(offset) = apic_offset(address, width) {
+        if let Some(offset) = apic_offset(address, width).filter(|_| self.interrupts.is_on(core)) {
             return self.apic_load(core, offset, width, around);
         }
         self.push_through(around);
@@ -165,7 +165,7 @@ impl Board {
         around: &mut Surroundings,
     ) {
         let value = value & width.mask();
-        if let Some(offset) = apic_offset(address, width) {
+        if let Some(offset) = apic_offset(address, width).filter(|_| self.interrupts.is_on(core)) {
             return self.apic_store(core, offset, width, value, around);
         }
         let register = self.register(Space::Memory, address.0, around);
@@ -265,6 +265,12 @@ impl Board {
         };
         self.settle();
         vector
+    }
+
+    /// IA32_APIC_BASE of `core` turns its local APIC on or off.
+    pub(crate) fn turn_apic(&mut self, core: CoreId, on: bool) {
+        self.interrupts.turn(core, on);
+        self.settle();
     }
 
     /// CR8 of `core`: the class of its task priority.

@@ -17,6 +17,8 @@ use fencepost_devices::{Accepted, ApicSignal, Delivery, Lint, LocalApic, Message
 pub struct Interrupts {
     apics: Vec<LocalApic>,
     asked: Vec<Asked>,
+    /// Which local APICs are turned on as a whole (IA32_APIC_BASE, bit 11).
+    is_on: Vec<bool>,
     /// The output of the 8259A pair.
     intr: bool,
 }
@@ -48,6 +50,7 @@ impl Interrupts {
         Interrupts {
             apics: (0..cores).map(|id| LocalApic::new(id, id == 0)).collect(),
             asked: vec![Asked::default(); usize::from(cores)],
+            is_on: vec![true; usize::from(cores)],
             intr: false,
         }
     }
@@ -59,6 +62,20 @@ impl Interrupts {
 
     pub(crate) fn apic_mut(&mut self, core: CoreId) -> &mut LocalApic {
         &mut self.apics[core.index()]
+    }
+
+    /// Whether the local APIC of `core` is turned on (SDM 3A 11.4.3).
+    pub(crate) fn is_on(&self, core: CoreId) -> bool {
+        self.is_on[core.index()]
+    }
+
+    /// Turns the local APIC of `core` on or off; it is then as after power-up (SDM 3A 11.4.3, 11.4.7.2).
+    pub(crate) fn turn(&mut self, core: CoreId, on: bool) {
+        if self.is_on(core) == on {
+            return;
+        }
+        self.is_on[core.index()] = on;
+        self.apics[core.index()].reset();
     }
 
     /// What `core` has been asked beside the interrupts of its local APIC.
@@ -90,6 +107,10 @@ impl Interrupts {
     /// What wants to interrupt `core` and can be masked by its flags.
     pub(crate) fn maskable(&self, core: CoreId) -> Option<Request> {
         let (apic, asked) = (&self.apics[core.index()], self.asked[core.index()]);
+        if !self.is_on(core) {
+            // Without APIC the pin is INTR, and wired to the core that boots.
+            return (self.intr && core == CoreId(0)).then_some(Request::External);
+        }
         if apic.pending().is_some() {
             Some(Request::Local)
         } else {
@@ -100,7 +121,7 @@ impl Interrupts {
     /// A message goes to whom it means. Returns whether anybody was meant.
     pub(crate) fn route(&mut self, message: &Message) -> bool {
         let mut meant: Vec<usize> =
-            (0..self.apics.len()).filter(|&index| self.apics[index].is_destination(message)).collect();
+            (0..self.apics.len()).filter(|&at| self.is_on[at] && self.apics[at].is_destination(message)).collect();
         if message.delivery == Delivery::LowestPriority {
             meant.sort_by_key(|&index| self.apics[index].arbitration_priority());
             meant.truncate(1);

@@ -15,13 +15,16 @@ const LAST_EXTENDED: u32 = 0x8000_0008;
 /// Family 6, model 60, stepping 3: the Haswell whose instructions the engine has, without AVX.
 const SIGNATURE: u32 = 0x0003_06c3;
 
-/// FPU, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
+/// In EDX of leaf 1: the local APIC is turned on.
+pub const APIC: u32 = 1 << 9;
+/// FPU, PSE, TSC, MSR, PAE, CX8, APIC, SEP, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
 const FEATURES_EDX: u32 = 1
     | 1 << 3
     | 1 << 4
     | 1 << 5
     | 1 << 6
     | 1 << 8
+    | APIC
     | 1 << 11
     | 1 << 13
     | 1 << 15

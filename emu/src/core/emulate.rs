@@ -49,8 +49,8 @@ impl Emulation<'_> {
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
             Class::TaskPriority => self.task_priority(instruction, world)?,
-            Class::ReadMsr => self.read_msr(instruction)?,
-            Class::WriteMsr => self.write_msr(instruction)?,
+            Class::ReadMsr => self.read_msr(instruction, world)?,
+            Class::WriteMsr => self.write_msr(instruction, world)?,
             Class::SystemCall => self.system_call(instruction)?,
             Class::Absent => return Err(Exception::new(vector::INVALID_OPCODE, 0)),
             _ => unreachable!("{class:?} is executed by the engine"),
@@ -84,7 +84,11 @@ impl Emulation<'_> {
     fn cpu_id(self, instruction: &Instruction, world: &World) {
         let cores = world.settings.cores;
         let (eax, ecx) = (self.core.cpu.gpr[gpr::RAX] as u32, self.core.cpu.gpr[gpr::RCX] as u32);
-        let [a, b, c, d] = cpuid::leaf(eax, ecx, self.id, cores).map(u64::from);
+        let mut leaf = cpuid::leaf(eax, ecx, self.id, cores);
+        if eax == 1 && !world.board.interrupts().is_on(self.id) {
+            leaf[3] &= !cpuid::APIC;
+        }
+        let [a, b, c, d] = leaf.map(u64::from);
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = a;
             cpu.gpr[gpr::RBX] = b;
@@ -115,10 +119,11 @@ impl Emulation<'_> {
         });
     }
 
-    fn read_msr(self, instruction: &Instruction) -> Result<(), Exception> {
+    fn read_msr(self, instruction: &Instruction, world: &World) -> Result<(), Exception> {
         let number = self.core.cpu.gpr[gpr::RCX] as u32;
         let Core { cpu, clock, time_offset, .. } = &mut *self.core;
-        let outside = msr::Outside { is_first: self.id == CoreId(0), clock: *clock, time_offset };
+        let apic_is_on = world.board.interrupts().is_on(self.id);
+        let outside = msr::Outside { is_first: self.id == CoreId(0), clock: *clock, apic_is_on, time_offset };
         let value = msr::read(cpu, number, &outside)?;
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = value & 0xffff_ffff;
@@ -127,16 +132,18 @@ impl Emulation<'_> {
         Ok(())
     }
 
-    fn write_msr(self, instruction: &Instruction) -> Result<(), Exception> {
+    fn write_msr(self, instruction: &Instruction, world: &mut World) -> Result<(), Exception> {
         let mut cpu = self.core.cpu.clone();
         let value = cpu.gpr[gpr::RDX] << 32 | cpu.gpr[gpr::RAX] & 0xffff_ffff;
         let number = cpu.gpr[gpr::RCX] as u32;
         let mut outside = msr::Outside {
             is_first: self.id == CoreId(0),
             clock: self.core.clock,
+            apic_is_on: world.board.interrupts().is_on(self.id),
             time_offset: &mut self.core.time_offset,
         };
         msr::write(&mut cpu, number, value, &mut outside)?;
+        world.board.turn_apic(self.id, outside.apic_is_on);
         self.complete(instruction, |current| *current = cpu);
         Ok(())
     }

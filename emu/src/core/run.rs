@@ -8,6 +8,7 @@
 //! observed, so all commit at once and the fast engine may run.
 
 mod decoded;
+mod far_return;
 mod halves;
 mod observed;
 
@@ -307,6 +308,9 @@ impl Turn<'_> {
                     cpu.gpr[register] = value;
                 }
             });
+        }
+        if let Some(offset) = observed.far_return {
+            engines.change(|cpu| cpu.rip = offset);
         }
         *patches_code = observed.stored_to_code;
         if observed.may_retranslate {

@@ -28,8 +28,9 @@ const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 
-/// The local APIC where every PC has it, enabled; bit 8 on the core that boots.
-const APIC_ENABLED: u64 = 0xfee0_0800;
+/// The local APIC where every PC has it, from where it does not move; bit 11 turns it on; bit 8 on the core that boots.
+const APIC_ADDRESS: u64 = 0xfee0_0000;
+const APIC_ON: u64 = 1 << 11;
 const BOOTSTRAP: u64 = 1 << 8;
 /// Fast strings.
 const MISC_FAST_STRINGS: u64 = 1;
@@ -45,6 +46,8 @@ const CR0_PG: u64 = 1 << 31;
 pub(super) struct Outside<'a> {
     pub(super) is_first: bool,
     pub(super) clock: u64,
+    /// Whether the core's local APIC is turned on, to be changed.
+    pub(super) apic_is_on: bool,
     /// What is added to the clock to get the time stamp counter.
     pub(super) time_offset: &'a mut u64,
 }
@@ -57,7 +60,10 @@ pub(super) fn read(cpu: &CpuState, number: u32, outside: &Outside) -> Result<u64
     privilege::check_supervisor(cpu)?;
     Ok(match number {
         TIME_STAMP_COUNTER => outside.clock.wrapping_add(*outside.time_offset),
-        APIC_BASE => APIC_ENABLED | if outside.is_first { BOOTSTRAP } else { 0 },
+        APIC_BASE => {
+            let on = if outside.apic_is_on { APIC_ON } else { 0 };
+            APIC_ADDRESS | on | if outside.is_first { BOOTSTRAP } else { 0 }
+        }
         FEATURE_CONTROL => LOCKED,
         BIOS_SIGN_ID | MCG_CAP | MCG_STATUS => 0,
         SYSENTER_CS => cpu.sysenter_cs,
@@ -86,7 +92,12 @@ pub(super) fn write(cpu: &mut CpuState, number: u32, value: u64, outside: &mut O
     privilege::check_supervisor(cpu)?;
     match number {
         TIME_STAMP_COUNTER => *outside.time_offset = value.wrapping_sub(outside.clock),
-        APIC_BASE | FEATURE_CONTROL => unchanged(read(cpu, number, outside)?, value)?,
+        APIC_BASE => {
+            // Which core boots cannot be changed; x2APIC mode and other places are not there.
+            unchanged(APIC_ADDRESS, value & !(APIC_ON | BOOTSTRAP))?;
+            outside.apic_is_on = value & APIC_ON != 0;
+        }
+        FEATURE_CONTROL => unchanged(read(cpu, number, outside)?, value)?,
         BIOS_SIGN_ID | MCG_STATUS => (),
         SYSENTER_CS => cpu.sysenter_cs = value & 0xffff_ffff,
         SYSENTER_ESP => cpu.sysenter_esp = canonical(value)?,

@@ -1,6 +1,7 @@
 //! One run of the precise engine: what instructions and accesses do to the core and the world.
 
 use super::decoded::{Decoded, Known};
+use super::far_return::FarReturn;
 use super::halves::Halves;
 use super::{GivesWay, World, note_drained};
 use crate::core::cpu_state::gpr;
@@ -71,6 +72,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     emulate: Option<Instruction>,
     /// What the instruction that is executing must leave alone.
     halves: Option<Halves>,
+    /// The far return that is executing, where the engine would lose its way.
+    far_return: Option<FarReturn>,
     spun: Spun,
 }
 
@@ -106,6 +109,8 @@ impl Observer for PreciseRun<'_, '_> {
             Class::Serialising | Class::ModeChange => {
                 self.last_step = true;
                 self.may_retranslate = true;
+                let instruction = self.decoded.instruction(pc, self.world.memory);
+                self.far_return = instruction.and_then(|it| FarReturn::before(&it, &engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
             Class::Pause if self.gives_way.at_pause => {
@@ -147,6 +152,11 @@ impl Observer for PreciseRun<'_, '_> {
                 // Not remembered as a load: the instruction has been rewritten since, and starts afresh.
                 Some(PartialAccess::Store { .. }) | None => self.new_load(address, size),
             }
+        }
+        if let Some(far_return) = &mut self.far_return {
+            let mut bytes = [0; 8];
+            self.world.memory.read(address, &mut bytes[..size as usize]);
+            far_return.read(u64::from_le_bytes(bytes));
         }
         self.flow()
     }
@@ -249,6 +259,8 @@ pub(super) struct Observed {
     pub(super) emulate: Option<Instruction>,
     /// What the last instruction must have left alone.
     pub(super) halves: Option<Halves>,
+    /// Where a far return has gone.
+    pub(super) far_return: Option<u64>,
     pub(super) spun: Spun,
 }
 
@@ -290,6 +302,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             is_abandoned: false,
             emulate: None,
             halves: None,
+            far_return: None,
             spun: Spun::No,
         }
     }
@@ -308,6 +321,10 @@ impl PreciseRun<'_, '_> {
     /// The engine has stopped at `pc`: settles the instruction that was executing and hides the pending stores again.
     pub(super) fn end(mut self, exit: PreciseExit, pc: u64) -> Observed {
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
+        let far_return = match self.far_return {
+            Some(FarReturn::To(offset)) if exit == PreciseExit::Stopped && !self.is_abandoned => Some(offset),
+            Some(FarReturn::To(_) | FarReturn::Begun) | None => None,
+        };
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
         let is_trap = self.is_trap(exit, pc);
         if self.is_abandoned {
@@ -330,6 +347,7 @@ impl PreciseRun<'_, '_> {
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
+            far_return,
             spun: self.spun,
         }
     }

@@ -27,6 +27,7 @@ mod crc32;
 mod debug_console;
 mod debug_exit;
 mod device;
+mod disk;
 mod font;
 mod framebuffer;
 #[cfg(test)]
@@ -46,12 +47,13 @@ mod uart16550;
 mod vga_text;
 
 pub use addr::{Irq, PhysAddr, Port};
-pub use ata::{Ata, Disk, SECTOR_BYTES};
+pub use ata::Ata;
 pub use bus::{Access, AttachError, Bus, DeviceId, Region, Space};
 pub use cmos_rtc::{CmosRtc, DateTime};
 pub use debug_console::DebugConsole;
 pub use debug_exit::DebugExit;
 pub use device::{Device, DeviceState, Width};
+pub use disk::{Disk, SECTOR_BYTES};
 pub use framebuffer::Framebuffer;
 pub use i8042::{I8042, Key, MouseButtons, Stroke, Untypable};
 pub use io_apic::IoApic;

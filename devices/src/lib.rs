@@ -46,6 +46,7 @@ mod signal;
 mod time;
 mod uart16550;
 mod vga_text;
+mod virtio;
 
 pub use addr::{Irq, PhysAddr, Port};
 pub use ata::Ata;
@@ -69,3 +70,4 @@ pub use signal::{Line, Signal};
 pub use time::{TICKS_PER_SECOND, Ticks};
 pub use uart16550::Uart16550;
 pub use vga_text::VgaText;
+pub use virtio::{Broken, VirtioBlock, VirtioMmio, VirtioNet, Wire};

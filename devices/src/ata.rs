@@ -10,13 +10,11 @@
 //! command protocol"); a request that runs past the end fails before its first sector; both drives share the registers
 //! that a command is written to, which shows only to a host that reads what it wrote to the other drive.
 
-mod disk;
 mod identify;
 mod registers;
 
 use crate::now::Now;
-use crate::{Device, Irq, Port, Region, Signal, TICKS_PER_SECOND, Ticks, Width};
-pub use disk::{Disk, SECTOR_BYTES};
+use crate::{Device, Disk, Irq, Port, Region, SECTOR_BYTES, Signal, TICKS_PER_SECOND, Ticks, Width};
 use registers::{Command, Error, Status, TaskFile};
 
 /// A channel with its drives.
@@ -426,14 +424,20 @@ enum Started {
 }
 
 impl Drive {
+    /// The geometry of a new drive, as most of the time claimed it.
+    const HEADS: u8 = 16;
+    const SECTORS_PER_TRACK: u8 = 63;
+    /// Sectors in the greatest block of READ and WRITE MULTIPLE: 8 KiB.
+    const MOST_MULTIPLE: u8 = 16;
+
     fn new(disk: Disk) -> Drive {
         Drive {
             disk,
             error: Error::empty(),
             interrupt_pending: false,
             multiple: 0,
-            heads: Disk::HEADS,
-            sectors_per_track: Disk::SECTORS_PER_TRACK,
+            heads: Self::HEADS,
+            sectors_per_track: Self::SECTORS_PER_TRACK,
             write_cache: true,
             look_ahead: true,
         }
@@ -477,7 +481,7 @@ impl Drive {
 
     /// SET MULTIPLE MODE (chapter 8): a power of two, or 0 for off.
     fn set_multiple(&mut self, sectors: u8) -> Result<(), Error> {
-        if sectors > Disk::MOST_MULTIPLE || sectors & sectors.wrapping_sub(1) != 0 {
+        if sectors > Self::MOST_MULTIPLE || sectors & sectors.wrapping_sub(1) != 0 {
             return Err(Error::ABORTED);
         }
         self.multiple = sectors;

@@ -20,8 +20,9 @@ use crate::machine::{Settings, Stop};
 use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
-    ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, I8042,
-    IoApic, Irq, Line, LocalApic, Message, PhysAddr, Pic8259, Pit8254, Signal, Space, Ticks, Uart16550, VgaText, Width,
+    ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, FwCfg,
+    I8042, IoApic, Irq, Line, LocalApic, Message, PcTestdev, PhysAddr, Pic8259, Pit8254, Signal, Space, Ticks,
+    Uart16550, VgaText, Width,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -85,6 +86,8 @@ impl Board {
             bus.attach(Pit8254::default(), Pit8254::REGIONS),
             bus.attach(CmosRtc::new(SWITCHED_ON, settings.ram_bytes), CmosRtc::REGIONS),
             bus.attach(I8042::default(), I8042::REGIONS),
+            bus.attach(FwCfg::new(settings.cores.into(), settings.ram_bytes), FwCfg::REGIONS),
+            bus.attach(PcTestdev::default(), PcTestdev::REGIONS),
             bus.attach(Ata::new([drive(0), drive(1)]), Ata::REGIONS),
         ] {
             attached.expect("the board's devices do not overlap");

@@ -1,6 +1,6 @@
 //! What IDENTIFY DEVICE says of a drive (ATA/ATAPI-6, chapter 8, "IDENTIFY DEVICE information").
 
-use super::{Disk, Drive, SECTOR_BYTES};
+use super::{Drive, SECTOR_BYTES};
 
 /// The greatest number of cylinders that the words for it hold.
 const MOST_CYLINDERS: u64 = 16_383;
@@ -13,7 +13,7 @@ const VALID: u16 = 1 << 14;
 /// The 256 words of device `number`, as they pass through the Data register.
 pub(super) fn identify(drive: &Drive, number: usize) -> Vec<u8> {
     let sectors = drive.disk.sectors();
-    let cylinder = u64::from(Disk::HEADS) * u64::from(Disk::SECTORS_PER_TRACK);
+    let cylinder = u64::from(Drive::HEADS) * u64::from(Drive::SECTORS_PER_TRACK);
     let current = [drive.cylinders(), drive.heads.into(), drive.sectors_per_track.into()];
     let current_sectors = current.into_iter().map(u64::from).product();
     let caches = u16::from(drive.write_cache) << 5 | u16::from(drive.look_ahead) << 6;
@@ -21,12 +21,12 @@ pub(super) fn identify(drive: &Drive, number: usize) -> Vec<u8> {
     let mut words = Words([0; 256]);
     words.0[0] = 1 << 6; // Not removable.
     words.0[1] = (sectors / cylinder).min(MOST_CYLINDERS) as u16;
-    words.0[3] = Disk::HEADS.into();
-    words.0[6] = Disk::SECTORS_PER_TRACK.into();
+    words.0[3] = Drive::HEADS.into();
+    words.0[6] = Drive::SECTORS_PER_TRACK.into();
     words.text(10..20, if number == 0 { "FENCEPOST-0" } else { "FENCEPOST-1" });
     words.text(23..27, "1.0");
     words.text(27..47, "FENCEPOST DISK");
-    words.0[47] = 0x8000 | u16::from(Disk::MOST_MULTIPLE);
+    words.0[47] = 0x8000 | u16::from(Drive::MOST_MULTIPLE);
     words.0[49] = 1 << 9 | 1 << 11; // LBA and IORDY, no DMA.
     words.0[50] = VALID;
     words.0[51] = 2 << 8; // PIO mode 2.

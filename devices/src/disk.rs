@@ -19,12 +19,6 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The geometry of a new disk, as most drives of the time claimed it.
-    pub(super) const HEADS: u8 = 16;
-    pub(super) const SECTORS_PER_TRACK: u8 = 63;
-    /// Sectors in the greatest block of READ and WRITE MULTIPLE: 8 KiB.
-    pub(super) const MOST_MULTIPLE: u8 = 16;
-
     /// A disk of this content; what a last sector lacks is zeroes.
     pub fn new(image: Arc<[u8]>) -> Disk {
         let checksum = crc32(&image);
@@ -47,7 +41,7 @@ impl Disk {
     }
 
     /// Writes a sector; beyond the end nothing is kept.
-    pub(super) fn write(&mut self, lba: u64, sector: &[u8; SECTOR_BYTES]) {
+    pub(crate) fn write(&mut self, lba: u64, sector: &[u8; SECTOR_BYTES]) {
         if lba >= self.sectors() {
             return;
         }

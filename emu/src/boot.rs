@@ -1,10 +1,10 @@
 //! Starting a guest: what memory and registers hold before the first instruction.
 //!
 //! The contract is `programs/BOOT.md`, one page for guest authors; each protocol is one file beside this one.
-//! The machine's own protocol ([`native`]) starts every core at once.
-//! Under all others core 0 starts alone, and the others await its start-up message, as on a PC ([`reset`]).
+//! The machine's own protocol (`native.rs`) starts every core at once.
+//! Under all others core 0 starts alone, and the others await its start-up message, as on a PC (`reset.rs`).
 //! What firmware leaves for a guest to find (the BIOS data area, MP and ACPI tables) is there under every protocol
-//! ([`firmware`]).
+//! (`firmware.rs`).
 
 mod acpi;
 mod bios;

@@ -217,3 +217,66 @@ fn the_bios_has_a_jump_a_date_and_a_model_where_every_bios_has() {
     assert_eq!((tail[0], tail[14]), (0xea, 0xfc));
     assert!(text(&state.memory, 0xf_fff5).starts_with("01/01/"));
 }
+
+/// A disk of 40 sectors: the boot sector, and sectors filled with their numbers.
+fn disk(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Image {
+    let first = sector(write).disks()[0].to_vec();
+    let rest = (1..40).flat_map(|number| [number; 512]);
+    Image::recognise("disk.img", first.into_iter().chain(rest).collect()).expect("it is a boot sector")
+}
+
+#[test]
+#[ignore = "the board has no ATA channel yet"]
+fn sectors_are_read_by_chs_and_by_lba() {
+    let image = disk(|a| {
+        let mut failed = a.create_label();
+        // Two sectors from cylinder 0, head 0, sector 3 to 0000:8000.
+        a.mov(ax, 0x0202)?;
+        a.mov(cx, 3)?;
+        a.mov(dx, 0x0080)?;
+        a.mov(bx, 0x8000)?;
+        a.int(0x13)?;
+        a.jc(failed)?;
+        // The last sector to 0000:9000, by a packet below the stack.
+        a.mov(si, 0x7000)?;
+        for (offset, word) in [0x10, 1, 0x9000, 0, 39, 0, 0, 0].into_iter().enumerate() {
+            a.mov(word_ptr(si + 2 * offset), word)?;
+        }
+        a.mov(ax, 0x4200)?;
+        a.mov(dl, 0x80)?;
+        a.int(0x13)?;
+        a.jc(failed)?;
+        a.mov(al, 0)?;
+        exit(a)?;
+        a.set_label(&mut failed)?;
+        a.mov(al, 1)?;
+        exit(a)
+    });
+    let mut run = run(image);
+    assert_eq!(run.exit_code(), Some(0));
+    let memory = &run.machine().state().memory;
+    let at = |address| super::memory::bytes(memory, address, 512).to_vec();
+    assert_eq!([at(0x8000), at(0x8200), at(0x9000)], [vec![2; 512], vec![3; 512], vec![39; 512]]);
+}
+
+#[test]
+fn the_disks_geometry_is_told_without_asking_the_drive() {
+    let image = disk(|a| {
+        a.mov(ax, 0x0800)?;
+        a.mov(dx, 0x0080)?;
+        a.int(0x13)?;
+        a.mov(word_ptr(0x8000), cx)?;
+        a.mov(word_ptr(0x8002), dx)?;
+        a.mov(ax, 0x1500)?;
+        a.mov(dx, 0x0080)?;
+        a.int(0x13)?;
+        a.mov(word_ptr(0x8004), dx)?;
+        a.mov(al, ah)?;
+        exit(a)
+    });
+    let mut run = run(image);
+    assert_eq!(run.exit_code(), Some(3), "a fixed disk");
+    let memory = &run.machine().state().memory;
+    let words = [0, 2, 4].map(|offset| u16_at(memory, 0x8000 + offset));
+    assert_eq!(words, [0x003f, 0x0f01, 40]);
+}

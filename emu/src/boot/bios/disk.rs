@@ -50,7 +50,8 @@ const GEOMETRY_VALID: u32 = 2;
 pub(super) fn geometries(image: &Image) -> Vec<u8> {
     let geometry = |disk: &std::sync::Arc<[u8]>| {
         let sectors = disk.len().div_ceil(SECTOR_BYTES) as u64;
-        let cylinders = sectors.div_ceil(u64::from(HEADS * SECTORS_PER_TRACK)).max(1);
+        // Whole ones, as the drive itself counts; the sectors behind them can be read all the same.
+        let cylinders = (sectors / u64::from(HEADS * SECTORS_PER_TRACK)).max(1);
         let last = (cylinders.min(MOST_CYLINDERS) - 1) as u32;
         let last_cx = (last & 0xff) << 8 | (last >> 8) << 6 | SECTORS_PER_TRACK;
         [sectors as u32, cylinders as u32, last_cx].map(u32::to_le_bytes).concat()

@@ -73,6 +73,11 @@ impl Device for PcTestdev {
         }
     }
 
+    /// A wider write to a line is one to each of the lines that it covers.
+    fn widest(&self) -> Width {
+        Width::Byte
+    }
+
     fn read(&mut self, offset: u64, width: Width) -> (u64, Vec<Signal>) {
         let value = match offset {
             REGISTER..FLUSH => u64::from(self.register) >> (8 * offset),

@@ -186,7 +186,7 @@ impl Machine {
     ///
     /// The choice to record is a run of that many steps.
     pub fn run_to_pause(&mut self, core: CoreId, steps: u64, drained: bool) -> u64 {
-        self.run_giving_way(core, steps, drained, GivesWay { at_pause: true, to_interrupts: true })
+        self.run_giving_way(core, steps, drained, GivesWay { at_pause: true, to_interrupts: true, to_posted: false })
     }
 
     /// Like [`Choice::Run`], but ends where the core `gives_way`. Returns how many steps were taken.
@@ -198,6 +198,11 @@ impl Machine {
         self.follow_orders();
         self.end_if_over();
         taken
+    }
+
+    /// Whether `core` has gone round an exchange again and again in its last run that gave way.
+    pub(crate) fn has_spun(&self, core: CoreId) -> bool {
+        self.caches[core.index()].has_spun
     }
 
     /// Why nothing more happens; `None` while something can.

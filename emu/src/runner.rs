@@ -38,6 +38,13 @@ const SPINS_ON: u64 = 64;
 /// interleaving with every seed, and less than any handler takes.
 pub const IRQ_JITTER: u64 = 32;
 
+/// After a core has spun on a lock without PAUSE, so many slices are short: a holder that takes it again and again, as idle
+/// schedulers do, is otherwise met with the lock in its hands at the end of every long slice.
+const CONTENTION: u32 = 32;
+
+/// The longest of these slices, in steps.
+const LONGEST_CONTENDED_SLICE: u64 = 512;
+
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Slices {
@@ -54,6 +61,7 @@ pub struct Policy {
     random: u64,
     slices: Slices,
     irq_jitter: u64,
+    is_prompt: bool,
 }
 
 impl Policy {
@@ -61,7 +69,13 @@ impl Policy {
     pub fn new(seed: u64, slices: Slices) -> Policy {
         let mut random = seed;
         split_mix(&mut random);
-        Policy { random, slices, irq_jitter: IRQ_JITTER }
+        Policy { random, slices, irq_jitter: IRQ_JITTER, is_prompt: false }
+    }
+
+    /// Nothing is late: writes to devices arrive and interrupts are taken at once.
+    pub fn prompt(mut self) -> Policy {
+        (self.irq_jitter, self.is_prompt) = (0, true);
+        self
     }
 
     /// Holds interrupts off for up to so many steps after they could be taken.
@@ -136,13 +150,23 @@ pub struct Runner {
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
     script: Script,
+    /// For how many slices more a lock is taken to be contended.
+    contention: u32,
 }
 
 impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
         let patience = vec![None; usize::from(machine.settings().cores)];
-        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience, script: Script::default() }
+        Runner {
+            machine,
+            policy,
+            choices: Some(Vec::new()),
+            steps: 0,
+            patience,
+            script: Script::default(),
+            contention: 0,
+        }
     }
 
     /// Does not record the choices: a long run need not keep them.
@@ -298,7 +322,7 @@ impl Runner {
             return if self.wait() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ended::AwaitsInput) };
         }
         let core = self.policy.pick(&ready);
-        let length = self.policy.slice_length().min(budget);
+        let length = self.slice_length().min(budget);
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
         let body = length - tail;
@@ -306,6 +330,9 @@ impl Runner {
         let mut spins = false;
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
+            if self.machine.has_spun(core) {
+                self.contention = CONTENTION;
+            }
         }
         let tail = tail.min(budget.saturating_sub(self.steps - before));
         if tail > 0 && !spins {
@@ -317,6 +344,16 @@ impl Runner {
         }
         self.drain_after(core);
         ControlFlow::Continue(())
+    }
+
+    /// How long the next slice is: short, while a core spins for what another holds.
+    fn slice_length(&mut self) -> u64 {
+        let length = self.policy.slice_length();
+        if self.contention == 0 {
+            return length;
+        }
+        self.contention -= 1;
+        length.min(1 + self.policy.below(LONGEST_CONTENDED_SLICE))
     }
 
     /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.
@@ -349,14 +386,16 @@ impl Runner {
                 self.try_apply(Choice::Interrupt { core });
             } else {
                 let part = held.unwrap_or(left).min(left);
-                let way = GivesWay { at_pause: gives_way, to_interrupts: held.is_none() };
+                let to_posted = self.policy.is_prompt;
+                let way = GivesWay { at_pause: gives_way, to_interrupts: held.is_none(), to_posted };
                 let taken = self.part_of_slice(core, part, drained, way);
                 if let Some(patience) = &mut self.patience[core.index()]
                     && held.is_some()
                 {
                     *patience -= taken;
                 }
-                let is_interrupted = held.is_some() || self.machine.may_interrupt(core);
+                let has_arrived = self.policy.is_prompt && self.let_arrive();
+                let is_interrupted = held.is_some() || has_arrived || self.machine.may_interrupt(core);
                 if taken < part && !is_interrupted && !self.machine.is_broken() {
                     break;
                 }
@@ -375,6 +414,15 @@ impl Runner {
             }
         }
         ControlFlow::Continue(self.steps - start)
+    }
+
+    /// Everything on its way arrives. Returns whether there was anything.
+    fn let_arrive(&mut self) -> bool {
+        let mut has_arrived = false;
+        while self.try_apply(Choice::Arrive) {
+            has_arrived = true;
+        }
+        has_arrived
     }
 
     /// For how many steps the interrupt that `core` could take now is still held off; `None` where there is none.

@@ -47,6 +47,7 @@ pub struct Testbench {
     details: bool,
     is_recorded: bool,
     irq_jitter: u64,
+    is_prompt: bool,
     script: Script,
 }
 
@@ -85,6 +86,7 @@ impl Testbench {
             details: false,
             is_recorded: true,
             irq_jitter: IRQ_JITTER,
+            is_prompt: false,
             script: Script::default(),
         }
     }
@@ -134,6 +136,12 @@ impl Testbench {
     /// For how many steps an interrupt that could be taken is held off at most.
     pub fn irq_jitter(mut self, steps: u64) -> Testbench {
         self.irq_jitter = steps;
+        self
+    }
+
+    /// Nothing is late: writes to devices arrive and interrupts are taken at once, as in emulators without such delays.
+    pub fn prompt(mut self, prompt: bool) -> Testbench {
+        self.is_prompt = prompt;
         self
     }
 
@@ -255,6 +263,7 @@ impl Testbench {
         machine.set_details(self.details);
         machine.set_break(until.break_condition());
         let policy = Policy::new(self.seed, self.slices).with_irq_jitter(self.irq_jitter);
+        let policy = if self.is_prompt { policy.prompt() } else { policy };
         let mut runner = Runner::new(machine, policy).with_script(self.script);
         if !self.is_recorded {
             runner = runner.without_record();

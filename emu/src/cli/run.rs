@@ -52,6 +52,10 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER)]
     irq_jitter: u64,
 
+    /// Let writes to devices arrive and interrupts be taken at once, as emulators do that know no such delays
+    #[arg(long, help_heading = "The run", conflicts_with_all = ["schedule", "irq_jitter"])]
+    prompt: bool,
+
     /// Type this text on the keyboard, as fast as the guest takes it; \n is Enter, \u0003 Ctrl+C
     #[arg(long, value_name = "TEXT", help_heading = "The run", conflicts_with = "schedule")]
     keys: Option<String>,
@@ -178,7 +182,7 @@ impl Run {
         let settings = self.machine.settings(bench.current_settings(), model)?;
         let slices = self.slice.map_or(Slices::AnyMagnitude, Slices::Around);
         let bench = bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.max_steps);
-        Ok(bench.irq_jitter(self.irq_jitter).script(self.script()?))
+        Ok(bench.irq_jitter(self.irq_jitter).prompt(self.prompt).script(self.script()?))
     }
 
     /// What is typed and sent.
@@ -208,6 +212,9 @@ impl Run {
         }
         if self.irq_jitter != IRQ_JITTER {
             command += &format!(" --irq-jitter {}", self.irq_jitter);
+        }
+        if self.prompt {
+            command += " --prompt";
         }
         if let Some(keys) = &self.keys {
             command += &format!(" --keys {}", super::guest::quoted(keys));

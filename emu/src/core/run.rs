@@ -14,7 +14,7 @@ mod observed;
 
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
-use super::decode;
+use super::decode::{self, Class};
 use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
@@ -36,6 +36,9 @@ const FAST_MINIMUM: u64 = 24;
 
 /// How many steps the precise engine takes where the fast one is no use: it was stopped at once, or code has just changed.
 const WARY_STEPS: u64 = 64;
+
+/// DR6: the exception comes from the trap flag.
+const SINGLE_STEP: u64 = 1 << 14;
 
 /// What is not the core itself, but what it acts on.
 pub(crate) struct World<'a> {
@@ -64,11 +67,13 @@ pub(crate) struct Cache {
     decoded: Decoded,
     /// The core has just stored to code, and may do so again at once.
     patches_code: bool,
+    /// The core has gone round an exchange again and again in its last turn.
+    pub(crate) has_spun: bool,
 }
 
 impl Cache {
     pub(crate) fn new() -> Cache {
-        Cache { engines: Engines::new(), decoded: Decoded::default(), patches_code: false }
+        Cache { engines: Engines::new(), decoded: Decoded::default(), patches_code: false, has_spun: false }
     }
 
     /// Forgets code made from `length` bytes at `address`.
@@ -98,6 +103,8 @@ pub(crate) struct GivesWay {
     pub(crate) at_pause: bool,
     /// An interrupt can be taken.
     pub(crate) to_interrupts: bool,
+    /// A write is on its way to a device.
+    pub(crate) to_posted: bool,
 }
 
 /// A core that is running.
@@ -120,9 +127,13 @@ impl Turn<'_> {
             self.drain_all();
         }
         let start = self.core.clock;
+        self.caches[self.id.index()].has_spun = false;
         self.pass_time();
         while self.core.clock - start < steps && self.may_step() {
             if gives_way.to_interrupts && self.interrupt_request().is_some() {
+                break;
+            }
+            if gives_way.to_posted && !self.world.board.posted().is_empty() {
                 break;
             }
             let left = self.until_next_event(steps - (self.core.clock - start));
@@ -150,6 +161,10 @@ impl Turn<'_> {
             let left = steps - taken;
             match exit {
                 FastExit::Pause => return Spun::AtPause,
+                FastExit::Spins => {
+                    self.caches[self.id.index()].has_spun = true;
+                    return Spun::AtPause;
+                }
                 FastExit::NewCode { .. } => return Spun::No,
                 FastExit::Budget => left,
                 FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
@@ -288,7 +303,7 @@ impl Turn<'_> {
         extent: Extent,
         one_at_a_time: bool,
     ) -> Observed {
-        let Cache { engines, decoded, patches_code } = &mut self.caches[self.id.index()];
+        let Cache { engines, decoded, patches_code, .. } = &mut self.caches[self.id.index()];
         let mode = engines.precise(&mut self.core.cpu, self.world.memory).mode();
         decoded.enter(mode);
         if extent != Extent::Steps {
@@ -330,15 +345,33 @@ impl Turn<'_> {
         if class.drains() {
             self.drain_all();
         }
+        let traps_before = self.precise_engine().mode().traps;
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
         let executed = emulation.execute(class, instruction, &mut self.world);
         let pc = self.caches[self.id.index()].engines.linear_pc();
         match executed {
-            Ok(()) => self.core.clock += 1,
+            Ok(()) => {
+                self.core.clock += 1;
+                // The trap of a system call is decided by the flags that it has loaded (SDM 3A 18.3.1.4; APM 2, 13.1.4).
+                let mode = self.precise_engine().mode();
+                let traps = if class == Class::SystemCall { mode.traps } else { traps_before };
+                if traps && self.core.is_running() {
+                    self.single_step(eager);
+                }
+            }
             Err(exception) => self.interrupt(exception, pc, eager),
         }
         self.settle();
+    }
+
+    /// The debug exception after an instruction that the trap flag asks for, and that the machine has executed itself.
+    fn single_step(&mut self, eager: bool) {
+        self.precise_engine().change(|cpu| cpu.dr[6] |= SINGLE_STEP);
+        let (pc, clock) = (self.caches[self.id.index()].engines.linear_pc(), self.core.clock);
+        self.interrupt(Exception::new(vector::DEBUG, 0), pc, eager);
+        // The trap belongs to its instruction's step.
+        self.core.clock = clock;
     }
 
     /// Turns what stopped the engine into what it means to the machine.

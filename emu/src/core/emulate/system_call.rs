@@ -1,7 +1,8 @@
 //! SYSCALL, SYSRET, SYSENTER and SYSEXIT (SDM 2B, their pages): fast ways into and out of the kernel.
 //!
 //! They neither drain the store buffer nor touch memory: code and stack segments get fixed contents, whatever the descriptor
-//! tables say. As on Intel's processors SYSCALL and SYSRET exist in 64-bit mode only.
+//! tables say. SYSCALL comes from 32-bit code too, as on AMD's processors (APM 2, 6.1.1): what 64-bit kernels let 32-bit
+//! programs do there works here. SYSRET exists in 64-bit mode only.
 
 use super::privilege::level;
 use crate::core::cpu_state::{CpuState, Segment, SegmentName, gpr};
@@ -43,12 +44,13 @@ pub(super) fn perform(cpu: &mut CpuState, instruction: &Instruction) -> Result<(
 }
 
 fn syscall(cpu: &mut CpuState, next: u64) -> Result<(), Exception> {
-    if cpu.efer & EFER_SCE == 0 || Mode::of(cpu).bits != 64 {
+    if cpu.efer & EFER_SCE == 0 || cpu.efer & EFER_LMA == 0 {
         return Err(invalid_opcode());
     }
+    let target = if Mode::of(cpu).bits == 64 { cpu.lstar } else { cpu.cstar };
     cpu.gpr[gpr::RCX] = next;
     cpu.gpr[gpr::R11] = cpu.rflags & !FLAGS_RF;
-    cpu.rip = cpu.lstar;
+    cpu.rip = target;
     cpu.rflags = cpu.rflags & !(cpu.fmask | FLAGS_RF) | FLAGS_FIXED;
     enter(cpu, (cpu.star >> 32) as u32, Width::Long, 0);
     Ok(())

@@ -19,6 +19,12 @@ use iced_x86::{
 use std::ffi::c_void;
 use unicorn_engine_sys as sys;
 
+/// As many rounds of one exchange are a spin; a lock that is free is taken in the first.
+const SPIN_ROUNDS: u32 = 32;
+
+/// A round of a spin has at most so many blocks.
+const SPIN_BLOCKS: u32 = 4;
+
 /// Slots in the table of decoded blocks; a power of two. 4096 blocks of 24 bytes fit a processor's second-level cache.
 const BLOCKS: usize = 4096;
 
@@ -34,6 +40,8 @@ pub(crate) enum FastExit {
     Budget,
     /// A PAUSE has executed, and the caller asked to stop there.
     Pause,
+    /// The core goes round an exchange again and again, and the caller asked to stop where it spins.
+    Spins,
     /// The next block starts on or crosses into a page that was not known to hold code.
     NewCode {
         /// The block's first byte.
@@ -48,7 +56,7 @@ pub(crate) enum FastExit {
 /// What else ends a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FastStops {
-    /// A PAUSE that has executed.
+    /// A PAUSE that has executed, or a spin without one.
     pub(crate) at_pause: bool,
     /// An STI that comes next: an interrupt waits for it.
     pub(crate) before_sti: bool,
@@ -63,6 +71,8 @@ struct Block {
     /// Instructions.
     count: u32,
     flags: Flags,
+    /// Holds XCHG or CMPXCHG with memory, as a lock's spin does.
+    exchanges: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -98,6 +108,7 @@ struct Link {
     /// The block that was entered last.
     last: Block,
     stops: FastStops,
+    spin: Spin,
     exit: Option<FastExit>,
     exception: bool,
     /// The block entered last was met for the first time, and so the next one may be.
@@ -115,6 +126,7 @@ impl Fast {
             left: 0,
             last: Block::default(),
             stops: FastStops::default(),
+            spin: Spin::default(),
             exit: None,
             exception: false,
             is_new_code: false,
@@ -157,6 +169,7 @@ impl Fast {
         self.link.left = budget;
         self.link.last = Block::default();
         self.link.stops = stops;
+        self.link.spin = Spin::default();
         self.link.exit = None;
         self.link.exception = false;
         self.unicorn.limit_block(LONGEST_NEW_BLOCK);
@@ -212,6 +225,29 @@ impl Fast {
     }
 }
 
+/// How often the core has gone round the same exchange.
+#[derive(Clone, Copy, Default)]
+struct Spin {
+    pc: u64,
+    rounds: u32,
+    /// Blocks since it was there last.
+    blocks: u32,
+}
+
+impl Spin {
+    /// The core enters `block`: whether it has gone round too often.
+    fn goes_on(&mut self, block: &Block) -> bool {
+        self.blocks += 1;
+        if !block.exchanges {
+            return false;
+        }
+        let is_round = self.pc == block.pc && self.blocks <= SPIN_BLOCKS;
+        let rounds = if is_round { self.rounds + 1 } else { 0 };
+        *self = Spin { pc: block.pc, rounds, blocks: 0 };
+        rounds >= SPIN_ROUNDS
+    }
+}
+
 impl Link {
     /// Decides about the block at `pc`: `None` to enter it.
     fn enter(&mut self, engine: Hooked, pc: u64, size: u32) -> Option<FastExit> {
@@ -239,6 +275,9 @@ impl Link {
             return Some(FastExit::NeedsPrecise);
         }
         let Some(left) = self.left.checked_sub(u64::from(block.count)) else { return Some(FastExit::Budget) };
+        if self.stops.at_pause && self.spin.goes_on(&block) {
+            return Some(FastExit::Spins);
+        }
         self.left = left;
         self.last = block;
         None
@@ -268,7 +307,7 @@ impl Link {
         if self.mode.fetch(memory, pc, &mut bytes) < bytes.len() {
             return None;
         }
-        let mut block = Block { pc, size, count: 0, flags: Flags::Plain };
+        let mut block = Block { pc, size, count: 0, flags: Flags::Plain, exchanges: false };
         let mut has_cmpxchg = false;
         let mut decoder = Decoder::with_ip(self.mode.bits, &bytes, pc, DecoderOptions::NONE);
         while decoder.can_decode() {
@@ -286,6 +325,8 @@ impl Link {
             } else if class == decode::Class::SetInterruptFlag && block.flags == Flags::Plain {
                 block.flags = Flags::SetsInterruptFlag;
             }
+            block.exchanges |=
+                class == decode::Class::Locked && matches!(instruction.mnemonic(), Mnemonic::Xchg | Mnemonic::Cmpxchg);
             has_cmpxchg |= decode::is_cmpxchg_of_halves(&instruction);
         }
         if has_cmpxchg {

@@ -65,6 +65,13 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
         out->xmm[i][1] = env->xmm_regs[i].ZMM_Q(1);
     }
     out->rip = env->eip;
+    /*
+     * RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not: it is kept only
+     * while there are breakpoints.
+     */
+    if ((env->dr[7] & 0xff) == 0) {
+        env->eflags &= ~RF_MASK;
+    }
     out->rflags = cpu_compute_eflags(env);
     for (i = 0; i < 6; i++) {
         get_segment(&out->segments[i], &env->segs[i]);

@@ -485,7 +485,9 @@ impl PreciseRun<'_, '_> {
         let one_access = self.extent == Extent::OneAccess;
         let current = self.current.as_mut().expect("accesses belong to an instruction");
         let index = current.accesses;
-        if one_access && current.class != Class::Locked && index > current.done {
+        // What INS has read from its port cannot be read again.
+        let is_one = matches!(current.class, Class::Locked | Class::StringPortIo);
+        if one_access && !is_one && index > current.done {
             return None;
         }
         current.accesses += 1;

@@ -98,6 +98,19 @@ impl Board {
         board
     }
 
+    /// Writes bytes to ports before anything runs, as firmware has done before a kernel starts.
+    pub(crate) fn program(&mut self, writes: &[(u16, u8)]) {
+        for &(port, byte) in writes {
+            let access = self.bus.write(Space::Ports, port.into(), Width::Byte, byte.into());
+            for signal in access.signals {
+                if let Signal::RaiseIrq(irq) | Signal::LowerIrq(irq) = signal {
+                    self.drive(irq, matches!(signal, Signal::RaiseIrq(_)));
+                }
+            }
+        }
+        self.settle();
+    }
+
     /// The buses, to look at devices.
     pub fn bus(&self) -> &Bus {
         &self.bus
@@ -326,16 +339,20 @@ impl Board {
     /// A line of a device is at this level now.
     fn set_line(&mut self, irq: Irq, high: bool, around: &mut Surroundings) {
         around.log.push(Event::Irq { line: irq.0, raised: high });
-        if let Some(pic) = self.bus.device_mut::<Pic8259>() {
-            pic.set_line(irq, high);
-        }
-        let pin = if irq == Pit8254::IRQ { TIMER_PIN } else { irq.0 };
-        let answers = self.bus.device_mut::<IoApic>().map(|io| io.set_line(pin, high));
-        for answer in answers.into_iter().flatten() {
+        for answer in self.drive(irq, high) {
             if let Signal::Interrupt(message) = answer {
                 self.send(message, around);
             }
         }
+    }
+
+    /// Drives a line to the interrupt controllers; what the I/O APIC sends for it.
+    fn drive(&mut self, irq: Irq, high: bool) -> Vec<Signal> {
+        if let Some(pic) = self.bus.device_mut::<Pic8259>() {
+            pic.set_line(irq, high);
+        }
+        let pin = if irq == Pit8254::IRQ { TIMER_PIN } else { irq.0 };
+        self.bus.device_mut::<IoApic>().map(|io| io.set_line(pin, high)).unwrap_or_default()
     }
 
     /// After anything: the wire from the 8259A pair to the cores, and when something happens next.

@@ -21,6 +21,7 @@ mod protected;
 mod pvh;
 mod reset;
 
+pub(crate) use bios::PROGRAMMING;
 pub use native::{GUEST_BASE, MAGIC, STACK_BYTES};
 pub(crate) use reset::{reset_state, start_up_state};
 

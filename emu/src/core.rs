@@ -61,6 +61,8 @@ pub struct Core {
     pub clock: u64,
     /// What the guest has set its time stamp counter ahead of that clock, by writing it.
     pub time_offset: u64,
+    /// IA32_MISC_ENABLE, as far as it is written.
+    pub misc_enable: u64,
     /// State of the generator behind RDRAND and RDSEED.
     pub random: u64,
 }
@@ -75,6 +77,7 @@ impl Core {
             activity: Activity::Running,
             clock: 0,
             time_offset: 0,
+            misc_enable: 1,
             random: u64::from(id.0),
         }
     }

@@ -24,7 +24,7 @@ use crate::core::code_map::CodeMap;
 use crate::core::cpu_state::CpuState;
 use crate::core::run::{self, Cache, GivesWay, Turn, World, settle_code};
 use crate::core::{Activity, Core, CoreId, operands};
-use crate::loader::Image;
+use crate::loader::{Image, Protocol};
 use crate::memory::{Memory, PAGE};
 use crate::trace::{Event, EventLog, Line};
 use fencepost_devices::{PhysAddr, Ticks};
@@ -99,7 +99,12 @@ impl Machine {
     /// The image does not fit the settings.
     pub fn new(image: &Image, settings: Settings) -> Result<Machine, BootError> {
         let (memory, cores) = boot::boot(image, &settings)?;
-        let board = Board::new(&settings, image.disks());
+        let mut board = Board::new(&settings, image.disks());
+        match image.protocol() {
+            // Its own kernel programs what it needs, or its BIOS does.
+            Protocol::Native | Protocol::BootSector => (),
+            Protocol::Multiboot | Protocol::Multiboot2 | Protocol::Pvh => board.program(&boot::PROGRAMMING),
+        }
         let state = State { cores, memory, board, time: Ticks(0), stop: None };
         Ok(Machine {
             caches: state.cores.iter().map(|_| Cache::new()).collect(),

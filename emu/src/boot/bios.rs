@@ -18,6 +18,8 @@ mod memory;
 mod screen;
 mod system;
 
+pub(crate) use system::PROGRAMMING;
+
 use super::firmware::MP_TABLES;
 use super::memory_map::FIRMWARE;
 use crate::loader::Image;
@@ -41,33 +43,25 @@ const DISKS: u32 = 0x5200;
 const KEYS: u32 = 0x5300;
 const SHIFTED_KEYS: u32 = 0x5380;
 
-/// The BIOS of one machine.
-pub(super) struct Bios {
-    /// The offset of its first instruction.
-    pub(super) entry: u16,
-    /// What goes where: code, data and interrupt vectors.
-    pub(super) parts: Vec<(u64, Vec<u8>)>,
-}
+/// The offset of its first instruction.
+pub(super) const ENTRY: u16 = 0;
 
-impl Bios {
-    /// The BIOS for a machine that starts `image`.
-    pub(super) fn new(image: &Image, settings: &Settings) -> Bios {
-        let (code, vectors) = assemble(image, settings).expect("the BIOS assembles whatever the settings are");
-        assert!(code.len() as u64 <= DATA, "the BIOS's code ends before its data");
-        let segment = FIRMWARE.start;
-        assert!(segment + u64::from(SHIFTED_KEYS) + 0x80 <= MP_TABLES.start, "its data ends before the MP tables");
-        let at = |offset: u32| segment + u64::from(offset);
-        let parts = vec![
-            (segment, code),
-            (at(MEMORY_MAP), memory::map(settings)),
-            (at(DISKS), disk::geometries(image)),
-            (at(KEYS), keyboard::KEYS.to_vec()),
-            (at(SHIFTED_KEYS), keyboard::SHIFTED_KEYS.to_vec()),
-            (RESET_VECTOR, reset_vector(0)),
-            (0, vectors),
-        ];
-        Bios { entry: 0, parts }
-    }
+/// The BIOS of a machine that starts `image`: what goes where, code, data and interrupt vectors.
+pub(super) fn parts(image: &Image, settings: &Settings) -> Vec<(u64, Vec<u8>)> {
+    let (code, vectors) = assemble(image, settings).expect("the BIOS assembles whatever the settings are");
+    assert!(code.len() as u64 <= DATA, "the BIOS's code ends before its data");
+    let segment = FIRMWARE.start;
+    assert!(segment + u64::from(SHIFTED_KEYS) + 0x80 <= MP_TABLES.start, "its data ends before the MP tables");
+    let at = |offset: u32| segment + u64::from(offset);
+    vec![
+        (segment, code),
+        (at(MEMORY_MAP), memory::map(settings)),
+        (at(DISKS), disk::geometries(image)),
+        (at(KEYS), keyboard::KEYS.to_vec()),
+        (at(SHIFTED_KEYS), keyboard::SHIFTED_KEYS.to_vec()),
+        (RESET_VECTOR, reset_vector(ENTRY)),
+        (0, vectors),
+    ]
 }
 
 /// A jump to the entry, the BIOS's date, and the kind of machine.
@@ -187,8 +181,8 @@ mod tests {
     #[test]
     fn it_assembles_and_every_vector_points_into_its_code() {
         let image = Image::from_flat("disk", vec![0]).with_disk(vec![0; 1 << 20]);
-        let bios = Bios::new(&image, &Settings::default());
-        let (code, vectors) = (&bios.parts[0].1, &bios.parts[6].1);
+        let parts = parts(&image, &Settings::default());
+        let (code, vectors) = (&parts[0].1, &parts[6].1);
         for vector in vectors.chunks(4) {
             let offset = usize::from(u16::from_le_bytes([vector[0], vector[1]]));
             assert!(offset < code.len() && vector[2..] == [0x00, 0xf0], "{vector:x?} points into {} bytes", code.len());

@@ -15,12 +15,8 @@ pub(super) fn boot(image: &Image, settings: &Settings, memory: &mut Memory) -> C
         put(memory, segment.address, &segment.bytes);
     }
     firmware::put_all(memory, image, settings);
-    let bios = bios::Bios::new(image, settings);
-    for (address, bytes) in &bios.parts {
-        put(memory, *address, bytes);
-    }
     let mut cpu = super::start_up_state((bios::SEGMENT >> 8) as u8);
-    cpu.rip = bios.entry.into();
+    cpu.rip = bios::ENTRY.into();
     cpu.idt = Segment::table(0, 0x3ff);
     // As firmware leaves them, and so that x87 code works without FNINIT.
     (cpu.cr0, cpu.x87_control, cpu.x87_empty) = (0x10, 0x37f, [1; 8]);

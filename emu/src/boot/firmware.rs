@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0x400 | BIOS data area ([`bios_data`]) |
 //! | 0x9fc00 | extended BIOS data area: its size, and nothing else |
-//! | 0xf0000 | code and data of the BIOS, for boot sectors only ([`bios`](super::bios)) |
+//! | 0xf0000 | code and data of the BIOS, and from address 0 its vectors, under all protocols but the machine's own ([`bios`]) |
 //! | 0xf6000 | MP floating pointer and configuration table ([`mp_table`]) |
 //! | 0xf7000 | ACPI tables ([`acpi`]) |
 //! | 0xfe000 | the GDT with which Multiboot and PVH kernels start |
@@ -12,7 +12,7 @@
 //! False on hardware: all of it is RAM that a guest can write.
 
 use super::memory_map::EXTENDED_BIOS_DATA;
-use super::{acpi, bios_data, mp_table, put};
+use super::{acpi, bios, bios_data, mp_table, put};
 use crate::loader::Image;
 use crate::machine::Settings;
 use crate::memory::Memory;
@@ -35,9 +35,12 @@ pub(super) fn io_apic_id(settings: &Settings) -> u8 {
     settings.cores
 }
 
-/// Puts all tables into `memory`.
+/// Puts all tables and the BIOS into `memory`.
 pub(super) fn put_all(memory: &mut Memory, image: &Image, settings: &Settings) {
     put_where(memory, image, settings, |_| true);
+    for (address, bytes) in bios::parts(image, settings) {
+        put(memory, address, &bytes);
+    }
 }
 
 /// Puts those tables into `memory` whose place is free.

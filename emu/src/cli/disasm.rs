@@ -313,7 +313,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::LoadFence => "lfence",
         Class::NonTemporal => "nt",
         Class::PortIo | Class::StringPortIo => "port",
-        Class::Serialising | Class::CpuId | Class::WriteMsr => "serial",
+        Class::Serialising | Class::ControlRegister | Class::CpuId | Class::WriteMsr => "serial",
         Class::ReadMsr => "msr",
         Class::TimeStamp => "time",
         Class::Random => "random",
@@ -321,6 +321,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::Pause => "pause",
         Class::SetInterruptFlag => "sti",
         Class::TaskPriority => "tpr",
+        Class::StatusWord => "cr",
         Class::Mark => "region",
         Class::ModeChange => "mode",
         Class::SoftwareInterrupt => "int",
@@ -340,6 +341,7 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::PortIo
         | Class::StringPortIo
         | Class::Serialising
+        | Class::ControlRegister
         | Class::CpuId
         | Class::WriteMsr
         | Class::SoftwareInterrupt => true,
@@ -351,6 +353,7 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::Pause
         | Class::SetInterruptFlag
         | Class::TaskPriority
+        | Class::StatusWord
         | Class::Mark
         | Class::ModeChange
         | Class::SystemCall

@@ -28,6 +28,10 @@ pub enum Class {
     StringPortIo,
     /// Serialising (SDM 3A 9.3): drains. May change how addresses are translated.
     Serialising,
+    /// MOV to CR0, CR2, CR3 or CR4: serialising, done by the machine. May change how addresses are translated.
+    ControlRegister,
+    /// SMSW into a 32-bit register, of which the engine fills only half.
+    StatusWord,
     /// CPUID: serialising, answered by the machine.
     CpuId,
     /// RDMSR: answered by the machine.
@@ -67,6 +71,7 @@ impl Class {
             | Class::PortIo
             | Class::StringPortIo
             | Class::Serialising
+            | Class::ControlRegister
             | Class::CpuId
             | Class::WriteMsr
             | Class::SoftwareInterrupt => true,
@@ -81,6 +86,7 @@ impl Class {
             | Class::Pause
             | Class::SetInterruptFlag
             | Class::TaskPriority
+            | Class::StatusWord
             | Class::Mark
             | Class::ModeChange
             | Class::SystemCall
@@ -92,6 +98,7 @@ impl Class {
     pub fn is_emulated(self) -> bool {
         match self {
             Class::PortIo
+            | Class::ControlRegister
             | Class::CpuId
             | Class::ReadMsr
             | Class::WriteMsr
@@ -99,6 +106,7 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::TaskPriority
+            | Class::StatusWord
             | Class::SystemCall
             | Class::Absent => true,
             Class::Plain
@@ -131,6 +139,7 @@ impl Class {
             Class::PortIo
             | Class::StringPortIo
             | Class::Serialising
+            | Class::ControlRegister
             | Class::CpuId
             | Class::ReadMsr
             | Class::WriteMsr
@@ -138,6 +147,7 @@ impl Class {
             | Class::Random
             | Class::Halt
             | Class::TaskPriority
+            | Class::StatusWord
             | Class::Mark
             | Class::SoftwareInterrupt
             | Class::ModeChange
@@ -183,9 +193,13 @@ pub fn classify(instruction: &Instruction) -> Class {
         Syscall | Sysret | Sysretq | Sysenter | Sysexit | Sysexitq => Class::SystemCall,
         Iret | Iretd | Iretq | Lgdt | Lidt | Ltr | Lldt | Invlpg | Invpcid | Wbinvd | Invd | Rsm => Class::Serialising,
         Mov if [instruction.op0_register(), instruction.op1_register()].contains(&Register::CR8) => Class::TaskPriority,
+        Mov if instruction.op0_register().is_cr() => Class::ControlRegister,
         Mov if writes_serialising_register(instruction) => Class::Serialising,
         // LMSW and CLTS change CR0, and with it translation; XSETBV what is saved.
         Lmsw | Clts | Xsetbv => Class::Serialising,
+        Smsw if instruction.code() == Code::Smsw_r32m16 && instruction.op0_kind() == OpKind::Register => {
+            Class::StatusWord
+        }
         Retf | Popf | Popfd | Popfq => Class::ModeChange,
         Call | Jmp if is_far(instruction) => Class::ModeChange,
         Int | Int3 | Into | Int1 => Class::SoftwareInterrupt,
@@ -238,10 +252,9 @@ fn is_absent(instruction: &Instruction) -> bool {
     }
 }
 
-/// MOV to a control register other than CR8, or to a debug register (SDM 3A 9.3).
+/// MOV to a debug register (SDM 3A 9.3).
 fn writes_serialising_register(instruction: &Instruction) -> bool {
-    let target = instruction.op0_register();
-    target.is_cr() && target != Register::CR8 || target.is_dr()
+    instruction.op0_register().is_dr()
 }
 
 /// A call or jump to another code segment.

@@ -1,6 +1,7 @@
 //! Instructions that the machine executes itself, because the engine would ask the host or gets them wrong: time, randomness,
 //! identity, ports, system calls, and invalid opcodes that it would execute.
 
+mod control;
 mod msr;
 mod privilege;
 mod system_call;
@@ -49,6 +50,8 @@ impl Emulation<'_> {
             Class::Random => self.random(instruction),
             Class::Halt => self.halt(instruction, world),
             Class::TaskPriority => self.task_priority(instruction, world)?,
+            Class::StatusWord => self.status_word(instruction),
+            Class::ControlRegister => self.control_register(instruction)?,
             Class::ReadMsr => self.read_msr(instruction, world)?,
             Class::WriteMsr => self.write_msr(instruction, world)?,
             Class::SystemCall => self.system_call(instruction)?,
@@ -121,9 +124,10 @@ impl Emulation<'_> {
 
     fn read_msr(self, instruction: &Instruction, world: &World) -> Result<(), Exception> {
         let number = self.core.cpu.gpr[gpr::RCX] as u32;
-        let Core { cpu, clock, time_offset, .. } = &mut *self.core;
+        let Core { cpu, clock, time_offset, misc_enable, .. } = &mut *self.core;
         let apic_is_on = world.board.interrupts().is_on(self.id);
-        let outside = msr::Outside { is_first: self.id == CoreId(0), clock: *clock, apic_is_on, time_offset };
+        let outside =
+            msr::Outside { is_first: self.id == CoreId(0), clock: *clock, apic_is_on, time_offset, misc_enable };
         let value = msr::read(cpu, number, &outside)?;
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = value & 0xffff_ffff;
@@ -141,10 +145,30 @@ impl Emulation<'_> {
             clock: self.core.clock,
             apic_is_on: world.board.interrupts().is_on(self.id),
             time_offset: &mut self.core.time_offset,
+            misc_enable: &mut self.core.misc_enable,
         };
         msr::write(&mut cpu, number, value, &mut outside)?;
         world.board.turn_apic(self.id, outside.apic_is_on);
         self.complete(instruction, |current| *current = cpu);
+        Ok(())
+    }
+
+    fn status_word(self, instruction: &Instruction) {
+        let value = self.core.cpu.cr0 & 0xffff_ffff;
+        self.complete(instruction, |cpu| write_register(cpu, instruction.op0_register(), value));
+    }
+
+    fn control_register(self, instruction: &Instruction) -> Result<(), Exception> {
+        let mut cpu = self.core.cpu.clone();
+        let value = cpu.gpr[instruction.op1_register().full_register().number()];
+        control::write(&mut cpu, instruction.op0_register(), value)?;
+        let engines = self.engines;
+        engines.change(|current| {
+            *current = cpu;
+            current.interrupt_shadow = 0;
+            current.rip = current.rip.wrapping_add(instruction.len() as u64);
+        });
+        engines.forget_translations();
         Ok(())
     }
 

@@ -8,7 +8,7 @@
 //! A guest that has no IDT comes to a triple fault at its first exception, and that ends the run with the first exception's
 //! name: a processor would shut down, and a PC start again.
 //!
-//! Left out: RF in the pushed flags of a fault; virtual-8086 extensions.
+//! Left out: virtual-8086 extensions.
 
 use super::cpu_state::CpuState;
 

@@ -163,7 +163,7 @@ impl Stage {
             Kind::Operation(Class::TimeStamp | Class::ReadMsr) => {
                 return still(Op::Beyond { pc, reason: Beyond::ReadsTime });
             }
-            Kind::Operation(Class::Serialising | Class::WriteMsr | Class::ModeChange) => {
+            Kind::Operation(Class::Serialising | Class::ControlRegister | Class::WriteMsr | Class::ModeChange) => {
                 return still(Op::Beyond { pc, reason: Beyond::ChangesTranslation });
             }
             _ => (),

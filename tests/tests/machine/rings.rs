@@ -27,6 +27,8 @@ const TASK: u64 = 0x30;
 
 /// Bits of RFLAGS: always set, IF, I/O privilege level 3.
 const FLAGS: u64 = 0x202;
+/// RF, which the frame of a fault has set.
+const RESUME: u64 = 1 << 16;
 const IOPL_3: u64 = 0x3000;
 
 /// How an interruption is handled.
@@ -144,7 +146,7 @@ fn an_exception_of_a_user_is_handled_on_the_stack_of_the_task_state_segment() {
         let (frame, stack) = handled(model, gate(6, false), FLAGS, &|a| a.ud2());
         assert_eq!(
             [frame[2], frame[3], frame[4], frame[5]],
-            [USER_CODE, FLAGS, USER_STACK, USER_DATA],
+            [USER_CODE, FLAGS | RESUME, USER_STACK, USER_DATA],
             "under {model}"
         );
         assert_eq!(stack, KERNEL_STACK - 6 * 8);

@@ -18,6 +18,27 @@ const FIRST_PIC: u32 = 0x20;
 const SECOND_PIC: u32 = 0xa0;
 const END_OF_INTERRUPT: u32 = 0x20;
 
+/// What a BIOS writes to which port before it starts anything.
+///
+/// Each interrupt controller: ICW1, ICW2 (its vectors), ICW3 (their connection), ICW4, then which lines are masked: all but
+/// the timer on the first and the second's way into it. Then the timer: counter 0, low byte and high, a square wave of 65,536
+/// cycles.
+pub(crate) const PROGRAMMING: [(u16, u8); 13] = [
+    (0x20, 0x11),
+    (0x21, 0x08),
+    (0x21, 0x04),
+    (0x21, 0x01),
+    (0x21, 0xfa),
+    (0xa0, 0x11),
+    (0xa1, 0x70),
+    (0xa1, 0x02),
+    (0xa1, 0x01),
+    (0xa1, 0xff),
+    (0x43, 0x36),
+    (0x40, 0),
+    (0x40, 0),
+];
+
 /// Programs interrupt controllers and timer, and jumps to the boot sector.
 pub(super) fn entry(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.cli()?;
@@ -26,18 +47,9 @@ pub(super) fn entry(a: &mut CodeAssembler) -> Result<(), IcedError> {
     a.mov(sp, 0x7c00)?;
     a.mov(ds, ax)?;
     a.mov(es, ax)?;
-    // Each controller: ICW1, ICW2 (its vectors), ICW3 (their connection), ICW4, then which lines are masked.
-    // The timer on the first, the second's way into it, and nothing else.
-    for (port, words) in [(FIRST_PIC, [0x11, 0x08, 0x04, 0x01, 0xfa]), (SECOND_PIC, [0x11, 0x70, 0x02, 0x01, 0xff])] {
-        for (offset, word) in [0, 1, 1, 1, 1].into_iter().zip(words) {
-            a.mov(al, word)?;
-            a.out(port + offset, al)?;
-        }
-    }
-    // Counter 0, low byte then high, a square wave of 65,536 cycles.
-    for (port, byte) in [(0x43, 0x36), (0x40, 0), (0x40, 0)] {
-        a.mov(al, byte)?;
-        a.out(port, al)?;
+    for (port, byte) in PROGRAMMING {
+        a.mov(al, u32::from(byte))?;
+        a.out(u32::from(port), al)?;
     }
     a.mov(edx, 0x80)?;
     a.sti()?;

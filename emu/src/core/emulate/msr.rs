@@ -32,8 +32,10 @@ const TSC_AUX: u32 = 0xc000_0103;
 const APIC_ADDRESS: u64 = 0xfee0_0000;
 const APIC_ON: u64 = 1 << 11;
 const BOOTSTRAP: u64 = 1 << 8;
-/// Fast strings.
-const MISC_FAST_STRINGS: u64 = 1;
+/// What of IA32_MISC_ENABLE can be written: fast strings, thermal control, FERR#, ENHANCED SPEEDSTEP, MONITOR's bit, the limit
+/// of CPUID, xTPR, and XD. Nothing follows from any of them here; the rest reads as branch traces and PEBS not there.
+const MISC_WRITABLE: u64 = 1 | 1 << 3 | 1 << 10 | 1 << 16 | 1 << 18 | 1 << 22 | 1 << 23 | 1 << 34;
+const MISC_FIXED: u64 = 1 << 11 | 1 << 12;
 /// VMX and SGX stay off: the register is locked.
 const LOCKED: u64 = 1;
 /// EFER: what can be written, and what cannot while paging is on.
@@ -50,6 +52,8 @@ pub(super) struct Outside<'a> {
     pub(super) apic_is_on: bool,
     /// What is added to the clock to get the time stamp counter.
     pub(super) time_offset: &'a mut u64,
+    /// What has been written into IA32_MISC_ENABLE.
+    pub(super) misc_enable: &'a mut u64,
 }
 
 /// The value of register `number`.
@@ -69,7 +73,7 @@ pub(super) fn read(cpu: &CpuState, number: u32, outside: &Outside) -> Result<u64
         SYSENTER_CS => cpu.sysenter_cs,
         SYSENTER_ESP => cpu.sysenter_esp,
         SYSENTER_EIP => cpu.sysenter_eip,
-        MISC_ENABLE => MISC_FAST_STRINGS,
+        MISC_ENABLE => *outside.misc_enable | MISC_FIXED,
         PAT => cpu.pat,
         EFER => cpu.efer,
         STAR => cpu.star,
@@ -102,7 +106,7 @@ pub(super) fn write(cpu: &mut CpuState, number: u32, value: u64, outside: &mut O
         SYSENTER_CS => cpu.sysenter_cs = value & 0xffff_ffff,
         SYSENTER_ESP => cpu.sysenter_esp = canonical(value)?,
         SYSENTER_EIP => cpu.sysenter_eip = canonical(value)?,
-        MISC_ENABLE => unchanged(MISC_FAST_STRINGS, value & MISC_FAST_STRINGS)?,
+        MISC_ENABLE => *outside.misc_enable = value & MISC_WRITABLE,
         PAT => cpu.pat = memory_types(value)?,
         EFER => cpu.efer = extended_features(cpu, value)?,
         STAR => cpu.star = value,

@@ -135,11 +135,17 @@ impl Engines {
         self.open_precise().unicorn().linear_pc()
     }
 
-    /// The precise engine has executed an instruction that may have changed page tables' meaning.
+    /// The precise engine has executed an instruction that may have changed page tables' meaning, or flags.
     pub(crate) fn translation_changed(&self) {
+        self.open_precise().unicorn().settle_flags();
         if let Some(fast) = &self.fast {
             fast.unicorn().flush_tlb();
         }
+    }
+
+    /// Forgets every address translation, as a write to a control register says.
+    pub(crate) fn forget_translations(&self) {
+        self.unicorns().for_each(super::unicorn::Unicorn::flush_tlb);
     }
 
     /// Forgets translated code made from `length` bytes of guest memory that begin at `host`.

@@ -65,13 +65,6 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
         out->xmm[i][1] = env->xmm_regs[i].ZMM_Q(1);
     }
     out->rip = env->eip;
-    /*
-     * RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not: it is kept only
-     * while there are breakpoints.
-     */
-    if ((env->dr[7] & 0xff) == 0) {
-        env->eflags &= ~RF_MASK;
-    }
     out->rflags = cpu_compute_eflags(env);
     for (i = 0; i < 6; i++) {
         get_segment(&out->segments[i], &env->segs[i]);
@@ -259,6 +252,19 @@ int fencepost_take_exception(struct uc_struct *uc)
     return code;
 }
 
+/*
+ * After an IRET: RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not. It is
+ * kept only while there are breakpoints.
+ */
+void fencepost_settle_flags(struct uc_struct *uc)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    if ((env->dr[7] & 0xff) == 0) {
+        env->eflags &= ~RF_MASK;
+    }
+}
+
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
 uint32_t fencepost_openness(struct uc_struct *uc)
 {
@@ -296,6 +302,7 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     volatile bool is_hardware = source == SOURCE_HARDWARE;
     volatile bool is_on_the_way = false;
     volatile bool has_substitute = !is_usable_tss(&tr);
+    volatile target_ulong flags;
     int result;
 
     if (has_substitute) {
@@ -303,6 +310,11 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
         env->tr.limit = 0;
     }
     env->eflags = cpu_compute_eflags(env);
+    flags = env->eflags;
+    if (source == SOURCE_EXCEPTION && vector != EXCP01_DB) {
+        /* The frame of a fault has RF set, so that its instruction is tried again past a breakpoint (SDM 3B 18.3.1.1). */
+        env->eflags |= RF_MASK;
+    }
     cpu->exception_index = vector;
     env->error_code = error_code;
     env->exception_is_int = source == SOURCE_SOFTWARE;
@@ -328,6 +340,9 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     } else {
         x86_cpu_do_interrupt(cpu);
         result = cpu->exception_index;
+    }
+    if (result < 0) {
+        env->eflags = flags;
     }
     uc->nested_level--;
     uc->invalid_error = UC_ERR_OK;

@@ -31,6 +31,7 @@ unsafe extern "C" {
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
+    fn fencepost_settle_flags(uc: *mut sys::uc_engine);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
@@ -192,6 +193,12 @@ impl Unicorn {
     pub(super) fn limit_block(&self, count: u32) {
         // SAFETY: the engine is open and not running.
         unsafe { fencepost_limit_block(self.handle, count) }
+    }
+
+    /// Forgets the resume flag, unless there are breakpoints that it is about.
+    pub(super) fn settle_flags(&self) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_settle_flags(self.handle) }
     }
 
     /// Whether an interrupt may come now.

@@ -208,6 +208,11 @@ impl Board {
     pub(crate) fn arrives_quietly(&self) -> bool {
         let oldest = self.posted.front();
         oldest.is_some_and(|write| {
+            // An end of interrupt reaches the I/O APIC without pushing anything through.
+            let target = self.bus.decode(Space::Memory, write.address.0).map(|(device, _)| device);
+            if target.is_some() && target == self.bus.id_of::<IoApic>() {
+                return false;
+            }
             self.bus.would_cause(Space::Memory, write.address.0, write.width, write.value).is_empty()
         })
     }
@@ -310,7 +315,7 @@ impl Board {
         let apic = self.interrupts.apic(core);
         let register = around.log.details().then(|| format!("{} > {}", apic.name(), apic.register(offset)));
         let address = LocalApic::BASE.0 + offset;
-        let event = Event::Arrived { core, address, width: width.bytes() as u8, value };
+        let event = Event::DeviceWritten { core, address, width: width.bytes() as u8, value };
         around.log.push_named(event, || register);
         for signal in self.interrupts.write(core, offset, width, value, around.now) {
             match signal {

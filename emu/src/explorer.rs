@@ -149,6 +149,7 @@ impl Explorer {
             model: MemoryModel::SC,
             capacity,
             toggles: Toggles::default(),
+            entered: None,
             watcher: None,
         };
         Explorer { world }

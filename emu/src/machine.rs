@@ -349,6 +349,13 @@ impl Machine {
         u64::from(self.state.stop.is_none())
     }
 
+    /// Whether a core has halted with interrupts on, to wait for one.
+    pub fn waits_for_interrupt(&self) -> bool {
+        self.state.cores.iter().zip(&self.caches).any(|(core, cache)| {
+            core.activity == Activity::Halted && cache.engines.openness(&core.cpu).admits_maskable()
+        })
+    }
+
     /// Whether `core` could take an interrupt now.
     pub fn may_interrupt(&self, core: CoreId) -> bool {
         self.state.stop.is_none() && self.interrupt_request(core).is_some()

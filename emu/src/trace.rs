@@ -61,6 +61,8 @@ pub enum Event {
     Interrupted { core: CoreId, pc: u64, vector: u32, source: Source, error_code: u32, address: u64, entered: u32 },
     /// A message of an interrupt controller to cores, its delivery mode numbered as in the registers (SDM 3A 11.6.1).
     Sent { delivery: u8, vector: u8 },
+    /// A store to a device register that is not posted: the local APIC's.
+    DeviceWritten { core: CoreId, address: u64, width: u8, value: u64 },
     /// Somebody has typed a character on the keyboard.
     Typed { byte: u8 },
     /// A byte has arrived at the serial port from outside.

@@ -5,6 +5,7 @@ mod explore {
     mod guests;
     mod hangs;
     mod images;
+    mod interrupts;
     mod programs;
     mod replay;
     mod stories;

@@ -99,6 +99,11 @@ impl Interrupts {
         self.asked[core.index()].nmi
     }
 
+    /// Whether a non-maskable interrupt waits for any core.
+    pub(crate) fn has_any_nmi(&self) -> bool {
+        self.asked.iter().any(|asked| asked.nmi)
+    }
+
     /// Whether anything wants to interrupt `core`, whatever its flags say.
     pub(crate) fn asks(&self, core: CoreId) -> bool {
         self.asked[core.index()].nmi || self.maskable(core).is_some()

@@ -137,6 +137,8 @@ pub enum Effect {
     Device,
     /// A posted write arrives.
     Arrive,
+    /// An interrupt comes, and the core enters its handler.
+    Interrupt,
     /// The core comes to its end, or halts.
     Finish,
     /// Faults.
@@ -154,7 +156,12 @@ impl Effect {
             Effect::Store { stored, .. } | Effect::Drain { stored } => {
                 Some(Touched { address: stored.address, length: u64::from(stored.length) })
             }
-            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault { .. } => None,
+            Effect::Fence
+            | Effect::Device
+            | Effect::Arrive
+            | Effect::Interrupt
+            | Effect::Finish
+            | Effect::Fault { .. } => None,
         }
     }
 }
@@ -253,7 +260,7 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         let (row, next) = row(world, &state, step, &mut choices);
         state = next;
         match step {
-            Step::Operate(core) => {
+            Step::Operate(core) | Step::Interrupt(core) => {
                 switches += usize::from(last.is_some_and(|last| last != core));
                 last = Some(core);
             }
@@ -334,6 +341,11 @@ fn row(world: &mut World, state: &State, step: Step, choices: &mut Vec<Choice>) 
     let row = match step {
         Step::Arrive => {
             Row { core: None, pc: None, instruction: None, effects: vec![Effect::Arrive], buffer: Vec::new() }
+        }
+        Step::Interrupt(core) => {
+            let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
+            let effects = vec![Effect::Interrupt];
+            Row { core: Some(core), pc: Some(pc), instruction: None, effects, buffer: buffer(core) }
         }
         Step::Drain(core, index) => {
             let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];

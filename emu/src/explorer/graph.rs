@@ -66,7 +66,12 @@ impl Graph {
                     self.coherence.entry(stored.address).or_default().push(write);
                 }
             }
-            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Finish | Effect::Fault { .. } => (),
+            Effect::Fence
+            | Effect::Device
+            | Effect::Arrive
+            | Effect::Interrupt
+            | Effect::Finish
+            | Effect::Fault { .. } => (),
         }
     }
 

@@ -123,6 +123,14 @@ impl Locals {
     }
 }
 
+/// What values, each of so many bytes, come to as an input: themselves as long as there is room for them.
+pub(super) fn input_of(values: &[(u64, u64)]) -> Input {
+    if values.iter().map(|(length, _)| length).sum::<u64>() > 16 {
+        return fingerprint(&values);
+    }
+    values.iter().rev().fold(0, |input, (length, value)| input << (8 * length) | Input::from(*value))
+}
+
 /// 128 bits that stand for `value`: of a million million values, the odds that any two share them are below 10^-14.
 pub(super) fn fingerprint(value: &impl Hash) -> u128 {
     let mut hasher = SipHasher13::new();

@@ -66,6 +66,12 @@ pub enum Beyond {
     ChangesTranslation,
     /// An exception or software interrupt that the guest handles.
     EntersHandler,
+    /// A timer or another device that does things by itself is running.
+    RunsTimer,
+    /// A non-maskable interrupt is on its way.
+    NonMaskable,
+    /// A core is reset or started.
+    StartsCores,
     /// Too many instructions in a row without an operation that others could observe.
     TooLong,
 }
@@ -77,6 +83,9 @@ impl std::fmt::Display for Beyond {
             Beyond::StoresToCode => "stores to code that is executed",
             Beyond::ChangesTranslation => "changes how addresses are translated",
             Beyond::EntersHandler => "enters the handler of an exception",
+            Beyond::RunsTimer => "goes on while a timer or another device does things by itself",
+            Beyond::NonMaskable => "goes on with a non-maskable interrupt on its way",
+            Beyond::StartsCores => "resets or starts a core",
             Beyond::TooLong => "has executed too many instructions without touching memory or devices",
         })
     }

@@ -21,6 +21,9 @@
 //! which another core accesses the same memory, then the first such state on some path would be reached too, because all
 //! steps before it satisfy the table.
 //!
+//! A core that lets interrupts in has no such step of its own: an interrupt might come before it, and its handler is not
+//! looked ahead at. Its private drains are taken first all the same, since no interrupt comes before them.
+//!
 //! The end of a run by the debug exit or a fault is no such step: it takes all other steps away, so it is tried against all of
 //! them. What it leaves of the others' memory depends on how far they had come; so where a run ends that way, only what went
 //! out through devices counts as its outcome.
@@ -100,12 +103,13 @@ pub(super) fn is_own_business(world: &mut World, sharing: &Sharing, state: &Stat
         Op::Locked { loads, stores } => sharing.are_private(loads) && sharing.are_private(stores),
         Op::Device | Op::Finished | Op::Diverges | Op::Fault { .. } | Op::Beyond { .. } => false,
     };
-    is_private && world.can_operate(state, core)
+    is_private && !world.is_open(state, core) && world.can_operate(state, core)
 }
 
 /// A step of the only core that can still do anything, when there is only one.
 fn only_core(world: &mut World, state: &State) -> Option<Step> {
-    if !world.boards.board(state.board).posted().is_empty() {
+    let is_open = |index: usize| world.is_open(state, CoreId(index as u8));
+    if !world.boards.board(state.board).posted().is_empty() || (0..state.cores.len()).any(is_open) {
         return None;
     }
     let mut left = (0..state.cores.len()).map(|index| CoreId(index as u8)).filter(|core| {

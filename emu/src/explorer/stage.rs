@@ -1,12 +1,13 @@
 //! Trying out operations on a real machine.
 
 use super::delta::{Delta, granules};
-use super::local::{Input, LocalId, Locals};
+use super::local::{Input, LocalId, Locals, input_of};
 use super::op::{Beyond, Edge, Op, Place, Taken};
 use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::decode::{self, Class, Mark};
+use crate::core::interruption::Source;
 use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Stop};
@@ -14,7 +15,7 @@ use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
-use iced_x86::{Formatter, Instruction, InstructionInfoFactory, NasmFormatter, OpAccess};
+use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -32,12 +33,38 @@ enum Kind {
     Local,
     /// May read or write memory, or drains, or reaches a device.
     Operation(Class),
+    /// IRET: like a locked instruction it reads all that it reads at once, with an empty buffer.
+    Return,
     /// The mark at which the explored region begins: nothing, once exploration is under way.
     Begin,
     /// The mark at which it ends.
     End,
     /// Cannot be fetched or decoded: executing it tells why.
     Unknown,
+}
+
+/// What came of an interrupt.
+pub(super) struct Interrupted {
+    /// The core's next local state.
+    pub(super) to: LocalId,
+    /// Steps of instructions after the entry that are no scheduling points.
+    pub(super) then: u64,
+    /// What the processor has read on the way into the handler.
+    pub(super) loads: Vec<Place>,
+    /// The frame it has pushed, oldest first.
+    pub(super) stores: Vec<Entry>,
+    pub(super) board: Board,
+    /// The run has ended: there was no way into a handler.
+    pub(super) stop: Option<Stop>,
+}
+
+/// Why devices in such a state cannot be followed, if so.
+fn beyond_of(board: &Board) -> Option<Beyond> {
+    if board.next_event().is_some() {
+        Some(Beyond::RunsTimer)
+    } else {
+        board.interrupts().has_any_nmi().then_some(Beyond::NonMaskable)
+    }
 }
 
 /// A machine on which operations are tried, and the memory that exploration began with.
@@ -155,6 +182,9 @@ impl Stage {
             board: None,
             stop: None,
         };
+        if let Some(reason) = beyond_of(around.board) {
+            return still(Op::Beyond { pc, reason });
+        }
         if locals.local(id).activity != Activity::Running {
             return still(Op::Finished);
         }
@@ -217,6 +247,51 @@ impl Stage {
         (board, stop)
     }
 
+    /// `core` in local state `id` takes the interrupt that waits for it, with an empty buffer; `None` when there is none that
+    /// it could take.
+    pub(super) fn interrupt(
+        &mut self,
+        core: CoreId,
+        id: LocalId,
+        around: &Around,
+        locals: &mut Locals,
+    ) -> Option<Interrupted> {
+        let seat = self.seat(core);
+        self.machine.stage(seat, locals.local(id));
+        let mut touched = self.put(around);
+        let choice = Choice::Interrupt { core: seat };
+        let is_taken = self.machine.apply(choice).is_ok();
+        let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
+        touched.extend(happened.stores.iter().map(|(place, _)| (place.address.0, place.length)));
+        let board = self.machine.outer_state().board.clone();
+        let stop = self.machine.staged_stop().take().filter(|stop| *stop != Stop::AllHalted);
+        let interrupted = is_taken.then(|| {
+            happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
+            let (to, then, end) = match stop {
+                None => self.advance(seat, locals),
+                Some(_) => (id, 0, None),
+            };
+            if let Some(end) = end {
+                locals.learn_op(to, end);
+            }
+            Interrupted {
+                to,
+                then,
+                loads: happened.loads.iter().map(|(place, _)| *place).collect(),
+                stores: happened.entries(|_| StoreKind::Ordinary),
+                board,
+                stop,
+            }
+        });
+        self.take_back(&touched);
+        interrupted
+    }
+
+    /// Why the devices as they are on the stage cannot be followed, if so.
+    fn beyond_of_board(&self) -> Option<Beyond> {
+        beyond_of(&self.machine.outer_state().board)
+    }
+
     /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
     pub(super) fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
         let seat = self.seat(core);
@@ -243,7 +318,8 @@ impl Stage {
         let end = loop {
             let pc = self.machine.linear_pc(seat);
             let is_halted = self.machine.outer_state().cores[seat.index()].is_halted();
-            if is_halted || !matches!(self.kind(seat, pc).0, Kind::Local | Kind::Begin) {
+            // Where interrupts are let in, each instruction is a scheduling point.
+            if is_halted || self.machine.is_open(seat) || !matches!(self.kind(seat, pc).0, Kind::Local | Kind::Begin) {
                 break None;
             }
             if steps == check_at {
@@ -314,6 +390,12 @@ impl Stage {
         if happened.entered_handler {
             return Some(Op::Beyond { pc, reason: Beyond::EntersHandler });
         }
+        if happened.started_cores {
+            return Some(Op::Beyond { pc, reason: Beyond::StartsCores });
+        }
+        if let Some(reason) = self.beyond_of_board() {
+            return Some(Op::Beyond { pc, reason });
+        }
         let bytes = || happened.stores.iter().flat_map(|(place, _)| place.address.0..place.address.0 + place.length);
         if happened.stores.iter().any(|(place, _)| self.patches.refuses(*place)) {
             return Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
@@ -332,6 +414,7 @@ impl Stage {
         }
         let class = match kind {
             Kind::Operation(class) => class,
+            Kind::Return => Class::Locked,
             Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => Class::Plain,
         };
         let places = || happened.loads.iter().map(|(place, _)| *place);
@@ -394,8 +477,16 @@ fn kind_of(instruction: &Instruction) -> Kind {
         Some(Mark::End) => return Kind::End,
         None => (),
     }
-    let class = decode::classify(instruction);
-    let is_quiet = matches!(class, Class::Plain | Class::LoadFence | Class::Pause | Class::Random | Class::NonTemporal);
+    let class = match instruction.mnemonic() {
+        Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq => return Kind::Return,
+        // Of the flags it loads only IF makes a difference here, and that is looked at after every operation.
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Class::Plain,
+        _ => decode::classify(instruction),
+    };
+    let is_quiet = matches!(
+        class,
+        Class::Plain | Class::LoadFence | Class::Pause | Class::Random | Class::NonTemporal | Class::SetInterruptFlag
+    );
     let mut factory = InstructionInfoFactory::new();
     let operands = factory.info(instruction).used_memory();
     let touches = operands.iter().any(|operand| !matches!(operand.access(), OpAccess::None | OpAccess::NoMemAccess));
@@ -409,6 +500,7 @@ struct Happened {
     stores: Vec<(Place, u64)>,
     reached_device: bool,
     entered_handler: bool,
+    started_cores: bool,
 }
 
 impl Happened {
@@ -423,8 +515,11 @@ impl Happened {
                 | Event::PortWritten { .. }
                 | Event::DeviceRead { .. }
                 | Event::Posted { .. }
+                | Event::DeviceWritten { .. }
                 | Event::Unanswered { .. } => happened.reached_device = true,
+                Event::Interrupted { source: Source::Hardware, .. } => (),
                 Event::Interrupted { .. } => happened.entered_handler = true,
+                Event::CoreReset { .. } | Event::Started { .. } => happened.started_cores = true,
                 Event::Ran { .. }
                 | Event::Accessed { .. }
                 | Event::Drained { .. }
@@ -440,9 +535,7 @@ impl Happened {
                 | Event::Sent { .. }
                 | Event::Typed { .. }
                 | Event::Received { .. }
-                | Event::Passed { .. }
-                | Event::CoreReset { .. }
-                | Event::Started { .. } => (),
+                | Event::Passed { .. } => (),
             }
         }
         happened
@@ -450,11 +543,8 @@ impl Happened {
 
     /// What it read, one load after the other.
     fn input(&self) -> Input {
-        let mut input = 0;
-        for &(place, value) in self.loads.iter().rev() {
-            input = input << (8 * place.length) | Input::from(value);
-        }
-        input
+        let values: Vec<_> = self.loads.iter().map(|&(place, value)| (place.length, value)).collect();
+        input_of(&values)
     }
 
     /// What it wrote.

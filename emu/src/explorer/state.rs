@@ -7,17 +7,20 @@
 use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
 use super::limits::Cut;
-use super::local::{Input, LocalId, Locals, fingerprint};
+use super::local::{Input, LocalId, Locals, fingerprint, input_of};
 use super::op::{Op, Place, Taken};
-use super::stage::{Around, Stage, Tried};
+use super::stage::{Around, Interrupted, Stage, Tried};
 use super::toggles::Toggles;
 use crate::choice::Choice;
-use crate::core::CoreId;
+use crate::core::interruption::Openness;
+use crate::core::{Activity, CoreId};
 use crate::machine::{DEEPEST, Stop};
 use crate::memory_model::MemoryModel;
-use crate::store_buffer::{StoreBuffer, StoreKind};
+use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
+
+const FLAGS_IF: u64 = 1 << 9;
 
 /// So many cores need no memory of their own in a state.
 const FEW_CORES: usize = 4;
@@ -58,6 +61,8 @@ pub(super) enum Step {
     Drain(CoreId, u8),
     /// A posted write arrives.
     Arrive,
+    /// A core takes the interrupt that waits for it, and what follows up to the handler's first operation.
+    Interrupt(CoreId),
 }
 
 /// How many stores of each kind a buffer holds.
@@ -91,6 +96,8 @@ pub(super) struct World {
     pub(super) capacity: Capacity,
     /// Fences that the program does not have, and fences of its own that are left out.
     pub(super) toggles: Toggles,
+    /// What a processor has accessed on its way into a handler, for whoever wants to know who shares what.
+    pub(super) entered: Option<Op>,
     /// Who is told how far an exploration has come.
     pub(super) watcher: Option<Box<dyn Fn(Progress) + Send>>,
 }
@@ -114,6 +121,7 @@ impl World {
             model: self.model,
             capacity: self.capacity,
             toggles: self.toggles.clone(),
+            entered: None,
             watcher: None,
         }
     }
@@ -168,6 +176,27 @@ impl World {
         }
     }
 
+    /// Whether `core` lets interrupts in, if not right now then after its next instruction: one could come before any of its
+    /// operations.
+    pub(super) fn is_open(&self, state: &State, core: CoreId) -> bool {
+        self.locals.local(state.cores[core.index()].local).cpu.rflags & FLAGS_IF != 0
+    }
+
+    /// Whether `core` can take an interrupt in `state`: its buffer has drained, as for every interrupt.
+    pub(super) fn can_interrupt(&self, state: &State, core: CoreId) -> bool {
+        let at = &state.cores[core.index()];
+        let local = self.locals.local(at.local);
+        let may_wake = match local.activity {
+            Activity::Running | Activity::Halted => true,
+            Activity::AwaitsStartUp => false,
+        };
+        may_wake
+            && at.buffer.is_empty()
+            && local.partial.is_empty()
+            && Openness::of(&local.cpu).admits_maskable()
+            && self.boards.board(state.board).interrupts().maskable(core).is_some()
+    }
+
     /// Everything that can happen in `state`.
     pub(super) fn possible_steps(&mut self, state: &State) -> Vec<Step> {
         let mut steps = Vec::new();
@@ -178,6 +207,9 @@ impl World {
             let core = CoreId(index as u8);
             if self.can_operate(state, core) {
                 steps.push(Step::Operate(core));
+            }
+            if self.can_interrupt(state, core) {
+                steps.push(Step::Interrupt(core));
             }
             let drainable = state.cores[index].buffer.drainable(self.model);
             steps.extend(drainable.map(|entry| Step::Drain(core, entry as u8)));
@@ -225,6 +257,7 @@ impl World {
                 choices.push(Choice::Arrive);
             }
             Step::Operate(core) => self.operate(&mut next, core, choices),
+            Step::Interrupt(core) => self.interrupt(&mut next, core, choices),
         }
         next
     }
@@ -292,6 +325,34 @@ impl World {
         }
     }
 
+    /// `core` enters a handler. What the processor accesses on the way is noted in [`World::entered`].
+    fn interrupt(&mut self, state: &mut State, core: CoreId, choices: &mut Vec<Choice>) {
+        let at = &state.cores[core.index()];
+        let around = Around { memory: &state.memory, buffer: &at.buffer, board: self.boards.board(state.board) };
+        let interrupted = self.stage.interrupt(core, at.local, &around, &mut self.locals);
+        let Interrupted { to, then, loads, stores, board, stop } = interrupted.expect("the interrupt can be taken");
+        choices.push(Choice::Interrupt { core });
+        if then > 0 {
+            choices.push(Choice::Run { core, steps: then, drained: false });
+        }
+        state.board = self.boards.number(board);
+        state.stop = stop;
+        if stop.is_some() {
+            return;
+        }
+        let place = |entry: &Entry| Place { address: entry.address, length: u64::from(entry.length) };
+        self.entered = Some(Op::Locked { loads, stores: stores.iter().map(place).collect() });
+        let at = &mut state.cores[core.index()];
+        at.local = to;
+        for entry in stores {
+            if self.model.buffers(entry.kind) {
+                at.buffer.push(entry);
+            } else {
+                state.memory.write(self.stage.base(), entry.address, entry.bytes());
+            }
+        }
+    }
+
     /// Executes the next operation of `core` as `state` has it, and remembers what came of it.
     fn try_out(&mut self, state: &State, core: CoreId) -> Tried {
         let at = &state.cores[core.index()];
@@ -308,16 +369,15 @@ impl World {
 
     /// What `core` reads at `places`: its own youngest bytes where its buffer has them, else memory's.
     pub(super) fn input(&self, state: &State, core: CoreId, places: &[Place]) -> Input {
-        let mut input = 0;
-        for place in places.iter().rev() {
+        let value = |place: &Place| {
             let mut bytes = [0; 8];
             let length = place.length as usize;
             state.memory.read(self.stage.base(), place.address, &mut bytes[..length]);
             for entry in state.cores[core.index()].buffer.entries() {
                 overlay(&mut bytes[..length], place.address.0, entry.address.0, entry.bytes());
             }
-            input = input << (8 * length) | Input::from(u64::from_le_bytes(bytes));
-        }
-        input
+            (place.length, u64::from_le_bytes(bytes))
+        };
+        input_of(&places.iter().map(value).collect::<SmallVec<[_; 2]>>())
     }
 }

@@ -114,6 +114,8 @@ pub struct Reached {
     pub region: Vec<Choice>,
     /// The final states of the region with this outcome, as exploration numbers them.
     pub finals: Vec<usize>,
+    /// Every core had halted, and one of them to wait for an interrupt.
+    pub sleeps: bool,
     /// The code with which the guest exited, if it did.
     pub exit_code: Option<u8>,
     /// The screen at the end, when screens are what counts.
@@ -149,13 +151,15 @@ pub struct Whereabouts {
 }
 
 impl Reached {
-    /// Whether this way to end is a violation: an exit code other than 0, a fault, cores that wait for ever.
+    /// Whether this way to end is a violation: an exit code other than 0, a fault, cores that wait for ever, among them one
+    /// that has halted with interrupts on and is never woken.
     pub fn is_violation(&self, outcome: &Outcome) -> bool {
         match outcome {
             Outcome::Reported(_) | Outcome::Exited(_) | Outcome::Screen(_) => {
                 self.exit_code.is_some_and(|code| code != 0)
             }
-            Outcome::AllHalted | Outcome::Reset | Outcome::Unfinished => false,
+            Outcome::AllHalted => self.sleeps,
+            Outcome::Reset | Outcome::Unfinished => false,
             Outcome::Faulted(_) | Outcome::Deadlock(_) | Outcome::Livelock(_) => true,
         }
     }
@@ -195,6 +199,7 @@ impl Surveyor {
             }
             let region = self.explorer.path(&self.start, &explored, index);
             let (mut exit_code, mut screen, mut fault, mut given_up) = (None, None, None, None);
+            let mut sleeps = false;
             let (outcome, choices) = match end {
                 End::Over => {
                     let ending = self.finish(model, &region);
@@ -202,7 +207,8 @@ impl Surveyor {
                     match ending.stop {
                         Some(Stop::Exited { code }) => exit_code = Some(code),
                         Some(Stop::Faulted { fault: why, .. }) => fault = Some(why),
-                        Some(Stop::AllHalted | Stop::Reset) => (),
+                        Some(Stop::AllHalted) => sleeps = self.region.finished().waits_for_interrupt(),
+                        Some(Stop::Reset) => (),
                         None => given_up = Some(self.given_up(ending.steps_after)),
                     }
                     let outcome = self.outcome_of(&ending);
@@ -220,6 +226,7 @@ impl Surveyor {
                 region,
                 finals: Vec::new(),
                 exit_code,
+                sleeps,
                 screen,
                 fault,
                 given_up,
@@ -250,6 +257,7 @@ impl Surveyor {
                 schedule: self.schedule(model, choices),
                 region: hang.path,
                 finals: Vec::new(),
+                sleeps: false,
                 exit_code: None,
                 screen: None,
                 fault: None,

@@ -119,7 +119,7 @@ impl Switches<'_> {
                 let after = self.world.after(&state, step, &mut Vec::new());
                 found.transitions += 1;
                 let last = match step {
-                    Step::Operate(core) => Some(core),
+                    Step::Operate(core) | Step::Interrupt(core) => Some(core),
                     Step::Drain(..) | Step::Arrive => last,
                 };
                 let cost = (cost.0, cost.1 + left_behind(&after, last) as u32);
@@ -191,8 +191,10 @@ pub(super) fn left_behind(state: &State, last: Option<CoreId>) -> usize {
 /// What it costs to take `step`, when it costs something or nothing that another core than `last` goes on.
 fn cost_of(step: Step, last: Option<CoreId>, is_counted: bool, (switches, delays): Cost) -> Cost {
     match (step, last) {
-        (Step::Operate(core), Some(last)) if core != last => (switches + u32::from(is_counted), delays),
+        (Step::Operate(core) | Step::Interrupt(core), Some(last)) if core != last => {
+            (switches + u32::from(is_counted), delays)
+        }
         (Step::Drain(core, _), Some(last)) if core != last => (switches, delays + 1),
-        (Step::Operate(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
+        (Step::Operate(_) | Step::Interrupt(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
     }
 }

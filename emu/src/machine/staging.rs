@@ -6,6 +6,7 @@
 use super::Machine;
 use crate::board::Board;
 use crate::core::code_map::CodeMap;
+use crate::core::interruption::Openness;
 use crate::core::partial::PartialAccess;
 use crate::core::run::Cache;
 use crate::core::{Activity, CoreId, cpu_state::CpuState};
@@ -62,6 +63,13 @@ impl Machine {
         staged.buffer = StoreBuffer::default();
         self.caches[index].engines.reseat();
         self.state.stop = None;
+    }
+
+    /// Whether interrupts that can be masked are let in by `core`, if not right now then after its next instruction.
+    pub(crate) fn is_open(&self, core: CoreId) -> bool {
+        let index = core.index();
+        let openness = self.caches[index].engines.openness(&self.state.cores[index].cpu);
+        openness.contains(Openness::INTERRUPT_FLAG)
     }
 
     /// From now on the machine is one with `model`. Its buffers must be empty.

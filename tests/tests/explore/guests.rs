@@ -44,6 +44,17 @@ pub(crate) fn program(name: &str) -> Option<Surveyor> {
 
 /// Cores that execute `codes`, explored from the first instruction on. HLT follows each.
 pub(crate) fn cores(codes: &[Code]) -> Surveyor {
+    let (image, settings) = cores_image(codes);
+    surveyor(image, settings, true).expect("a whole guest is a region")
+}
+
+/// Cores that execute `codes`, each with a mark in it, explored from the marks on. HLT follows each.
+pub(crate) fn marked_cores(codes: &[Code]) -> Surveyor {
+    let (image, settings) = cores_image(codes);
+    surveyor(image, settings, false).expect("each core has its mark")
+}
+
+fn cores_image(codes: &[Code]) -> (Image, Settings) {
     let assemble = || -> Result<Vec<u8>, IcedError> {
         let mut a = CodeAssembler::new(64)?;
         for (index, code) in codes.iter().enumerate() {
@@ -59,8 +70,7 @@ pub(crate) fn cores(codes: &[Code]) -> Surveyor {
         a.assemble(BASE)
     };
     let image = Image::from_flat("cores", assemble().expect("the code assembles"));
-    let settings = Settings { cores: codes.len() as u8, ..Settings::default() };
-    surveyor(image, settings, true).expect("a whole guest is a region")
+    (image, Settings { cores: codes.len() as u8, ..Settings::default() })
 }
 
 /// An image explored in its region, or whole.

@@ -143,7 +143,7 @@ impl Timeline<'_> {
     fn is_telling(&self, row: &Row) -> bool {
         row.effects.iter().any(|effect| match effect {
             Effect::Load { .. } | Effect::Store { .. } | Effect::Drain { .. } => self.shared.has(effect),
-            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Fault { .. } => true,
+            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Interrupt | Effect::Fault { .. } => true,
             Effect::Finish => false,
         })
     }
@@ -188,6 +188,7 @@ impl Timeline<'_> {
             Effect::Fence => format!("{indent}fence"),
             Effect::Device => format!("{indent}reaches a device"),
             Effect::Arrive => format!("{indent}a posted write arrives"),
+            Effect::Interrupt => format!("{indent}an interrupt comes: the handler is entered"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),
         }

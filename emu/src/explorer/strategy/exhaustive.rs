@@ -232,7 +232,12 @@ impl Expansion<'_> {
         expanded.transitions += 1;
         match step {
             Step::Operate(core) if after.stop.is_none() => self.note(after, core, expanded),
-            Step::Operate(_) | Step::Drain(..) | Step::Arrive => (),
+            Step::Interrupt(core) if after.stop.is_none() => {
+                let entered = self.world.entered.take();
+                expanded.notes.extend(entered.map(|entered| (core, entered)));
+                self.note(after, core, expanded);
+            }
+            Step::Operate(_) | Step::Drain(..) | Step::Arrive | Step::Interrupt(_) => (),
         }
     }
 

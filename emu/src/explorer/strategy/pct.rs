@@ -65,6 +65,8 @@ impl Choose for Priorities {
 fn who(step: Step) -> (u8, bool) {
     match step {
         Step::Operate(core) => (core.0, false),
+        // Somebody else decides when an interrupt comes.
+        Step::Interrupt(core) => (u8::MAX - 1 - core.0, true),
         Step::Drain(core, _) => (core.0, true),
         Step::Arrive => (u8::MAX, true),
     }

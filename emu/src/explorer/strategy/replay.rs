@@ -101,10 +101,16 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
         Choice::Run { drained: true, .. } => {
             Err("in the explored region each drain is a choice of its own, so none ends with `!`".into())
         }
+        Choice::Interrupt { .. } => {
+            if world.can_interrupt(state, core) {
+                Ok(Step::Interrupt(core))
+            } else {
+                Err(format!("no interrupt can come to {core} there"))
+            }
+        }
         Choice::Run { .. }
         | Choice::Access { .. }
         | Choice::Arrive
-        | Choice::Interrupt { .. }
         | Choice::Type { .. }
         | Choice::Receive { .. }
         | Choice::Pass => {

@@ -205,9 +205,14 @@ impl Machine {
         taken
     }
 
-    /// Whether `core` has gone round an exchange again and again in its last run that gave way.
-    pub(crate) fn has_spun(&self, core: CoreId) -> bool {
-        self.caches[core.index()].has_spun
+    /// The word that `core` has exchanged again and again in its last run, which gave way there: its place and length.
+    pub(crate) fn spun_on(&mut self, core: CoreId) -> Option<(PhysAddr, u64)> {
+        let index = core.index();
+        if !self.caches[index].has_spun {
+            return None;
+        }
+        self.caches[index].engines.save(&mut self.state.cores[index].cpu);
+        operands::next_exchange(&self.state.cores[index].cpu, &self.state.memory)
     }
 
     /// Why nothing more happens; `None` while something can.

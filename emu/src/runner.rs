@@ -19,7 +19,7 @@ use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 use crate::trace::Event;
-use fencepost_devices::{I8042, Uart16550};
+use fencepost_devices::{I8042, PhysAddr, Uart16550};
 use std::ops::ControlFlow;
 
 /// The longest slice of the default policy, in steps. Long slices make throughput.
@@ -38,12 +38,9 @@ const SPINS_ON: u64 = 64;
 /// interleaving with every seed, and less than any handler takes.
 pub const IRQ_JITTER: u64 = 32;
 
-/// After a core has spun on a lock without PAUSE, so many slices are short: a holder that takes it again and again, as idle
-/// schedulers do, is otherwise met with the lock in its hands at the end of every long slice.
-const CONTENTION: u32 = 32;
-
-/// The longest of these slices, in steps.
-const LONGEST_CONTENDED_SLICE: u64 = 512;
+/// While a core spins on a lock without PAUSE, the others' slices are no longer than this, in steps. A holder that takes it
+/// again and again, as idle schedulers do, would otherwise be met with the lock in its hands at the end of every long slice.
+const LONGEST_CONTENDED_SLICE: u64 = 64;
 
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -150,23 +147,16 @@ pub struct Runner {
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
     script: Script,
-    /// For how many slices more a lock is taken to be contended.
-    contention: u32,
+    /// For each core, the word that it spins on without PAUSE, and what the word was.
+    waits: Vec<Option<(PhysAddr, Vec<u8>)>>,
 }
 
 impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
-        let patience = vec![None; usize::from(machine.settings().cores)];
-        Runner {
-            machine,
-            policy,
-            choices: Some(Vec::new()),
-            steps: 0,
-            patience,
-            script: Script::default(),
-            contention: 0,
-        }
+        let cores = usize::from(machine.settings().cores);
+        let (patience, waits) = (vec![None; cores], vec![None; cores]);
+        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience, script: Script::default(), waits }
     }
 
     /// Does not record the choices: a long run need not keep them.
@@ -321,7 +311,9 @@ impl Runner {
         if ready.is_empty() {
             return if self.wait() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ended::AwaitsInput) };
         }
-        let core = self.policy.pick(&ready);
+        // A core that waits in vain is left alone, unless they all do.
+        let useful: Vec<CoreId> = ready.iter().copied().filter(|core| !self.waits_in_vain(*core)).collect();
+        let core = self.policy.pick(if useful.is_empty() { &ready } else { &useful });
         let length = self.slice_length().min(budget);
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
@@ -330,9 +322,7 @@ impl Runner {
         let mut spins = false;
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
-            if self.machine.has_spun(core) {
-                self.contention = CONTENTION;
-            }
+            self.note_spin(core);
         }
         let tail = tail.min(budget.saturating_sub(self.steps - before));
         if tail > 0 && !spins {
@@ -349,11 +339,28 @@ impl Runner {
     /// How long the next slice is: short, while a core spins for what another holds.
     fn slice_length(&mut self) -> u64 {
         let length = self.policy.slice_length();
-        if self.contention == 0 {
+        if self.waits.iter().all(Option::is_none) {
             return length;
         }
-        self.contention -= 1;
         length.min(1 + self.policy.below(LONGEST_CONTENDED_SLICE))
+    }
+
+    /// Remembers what `core` spins on, if it does.
+    fn note_spin(&mut self, core: CoreId) {
+        let Some((address, length)) = self.machine.spun_on(core) else { return };
+        let now = self.machine.outer_state().memory.slice(address, length);
+        self.waits[core.index()] = now.map(|now| (address, now.to_vec()));
+    }
+
+    /// Whether `core` spins on a word that has not changed since: its steps would lead nowhere.
+    fn waits_in_vain(&mut self, core: CoreId) -> bool {
+        let Some((address, before)) = &self.waits[core.index()] else { return false };
+        let now = self.machine.outer_state().memory.slice(*address, before.len() as u64);
+        let is_same = now == Some(before) && !self.machine.may_interrupt(core);
+        if !is_same {
+            self.waits[core.index()] = None;
+        }
+        is_same
     }
 
     /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.

@@ -4,7 +4,8 @@ use super::cpu_state::{CpuState, SegmentName};
 use super::decode::{self, Class};
 use super::paging::Mode;
 use crate::memory::{LINE, Memory};
-use iced_x86::{Instruction, InstructionInfoFactory, OpAccess, Register};
+use fencepost_devices::PhysAddr;
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
 use std::ops::Range;
 
 /// The linear address ranges that `instruction` may access, from the registers before it executes.
@@ -88,4 +89,23 @@ fn directions(access: OpAccess) -> u64 {
         OpAccess::None | OpAccess::NoMemAccess => 0,
         OpAccess::Read | OpAccess::CondRead | OpAccess::Write | OpAccess::CondWrite => 1,
     }
+}
+
+/// How many instructions ahead an exchange is looked for.
+const LOOKED_AHEAD: usize = 8;
+
+/// The memory of the next XCHG or CMPXCHG, as far as the registers tell where that is: its place and length in bytes.
+pub(crate) fn next_exchange(cpu: &CpuState, memory: &Memory) -> Option<(PhysAddr, u64)> {
+    let mode = Mode::of(cpu);
+    let mut pc = cpu.linear_pc();
+    for _ in 0..LOOKED_AHEAD {
+        let instruction = instruction_at(pc, cpu, memory)?;
+        if matches!(instruction.mnemonic(), Mnemonic::Xchg | Mnemonic::Cmpxchg) {
+            let range = linear_ranges(&instruction, cpu).into_iter().next()?;
+            let physical = mode.translate(memory, range.start)?;
+            return Some((physical, range.end.wrapping_sub(range.start).min(8)));
+        }
+        pc = pc.wrapping_add(instruction.len() as u64);
+    }
+    None
 }

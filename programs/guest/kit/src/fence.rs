@@ -36,3 +36,10 @@ pub fn pause() {
     // SAFETY: PAUSE is a hint.
     unsafe { asm!("pause", options(nomem, nostack, preserves_flags)) };
 }
+
+/// Does nothing, for one instruction.
+#[inline(always)]
+pub fn nop() {
+    // SAFETY: it does nothing. The order of accesses around it is kept.
+    unsafe { asm!("nop", options(nostack, preserves_flags)) };
+}

@@ -77,12 +77,24 @@ pub fn handle_with(handler: fn(&mut Frame)) {
         *HANDLER.0.get() = Some(handler);
         let stubs = (&raw const kit_interrupt_stubs) as u64;
         for (vector, gate) in (*TABLE.0.get()).iter_mut().enumerate() {
-            let at = stubs + (vector * STUB) as u64;
-            gate[0] = at & 0xffff | CODE_SELECTOR << 16 | INTERRUPT_GATE << 32 | (at >> 16 & 0xffff) << 48;
-            gate[1] = at >> 32;
+            *gate = gate_to(stubs + (vector * STUB) as u64);
         }
     }
     load();
+}
+
+/// Lets the processor enter `handler` itself at `vector`: for handlers of a few instructions, which can be explored. To be
+/// called after [`handle_with`] and before other cores load the table.
+///
+/// # Safety
+/// The handler is a naked function that leaves every register as it was and ends with IRETQ.
+pub unsafe fn enter_directly(vector: u8, handler: extern "C" fn()) {
+    // SAFETY: as for `handle_with`.
+    unsafe { (*TABLE.0.get())[usize::from(vector)] = gate_to(handler as usize as u64) };
+}
+
+fn gate_to(at: u64) -> [u64; 2] {
+    [at & 0xffff | CODE_SELECTOR << 16 | INTERRUPT_GATE << 32 | (at >> 16 & 0xffff) << 48, at >> 32]
 }
 
 /// Makes this core use the table.
@@ -99,6 +111,21 @@ pub fn load() {
 pub fn enable() {
     // SAFETY: the handler leaves everything but its frame as it was.
     unsafe { asm!("sti", options(nostack)) };
+}
+
+/// Stops this core until an interrupt has been handled (HLT).
+#[inline(always)]
+pub fn halt() {
+    // SAFETY: it changes nothing; interrupt handlers leave everything but their frame as it was.
+    unsafe { asm!("hlt", options(nostack, preserves_flags)) };
+}
+
+/// Lets interrupts in and stops until one has been handled (STI, HLT): no interrupt comes between the two, because STI
+/// takes effect an instruction later (SDM 3A 6.8.1).
+#[inline(always)]
+pub fn enable_and_halt() {
+    // SAFETY: as for `enable` and `halt`.
+    unsafe { asm!("sti", "hlt", options(nostack)) };
 }
 
 /// Keeps interrupts out (CLI).

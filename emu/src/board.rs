@@ -16,6 +16,7 @@ pub use interrupts::Interrupts;
 pub(crate) use interrupts::Request;
 
 use crate::core::CoreId;
+use crate::loader::Image;
 use crate::machine::{Settings, Stop};
 use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
@@ -25,7 +26,6 @@ use fencepost_devices::{
     TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
 };
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// A write to a device on its way there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -86,9 +86,10 @@ const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const WIRE_LATENCY: Ticks = Ticks(TICKS_PER_SECOND / 500_000);
 
 impl Board {
-    /// The devices of a machine with `settings` at their places, with up to two `disks`.
-    pub fn new(settings: &Settings, disks: &[Arc<[u8]>]) -> Board {
-        let drive = |index: usize| disks.get(index).map(|image| Disk::new(image.clone()));
+    /// The devices of a machine with `settings` at their places, with the disks and the network traffic of `image`.
+    pub fn new(settings: &Settings, image: &Image) -> Board {
+        let drive = |index: usize| image.disks().get(index).map(|image| Disk::new(image.clone()));
+        let wire = image.frames().map_or(Wire::loopback(WIRE_LATENCY), |frames| Wire::script(frames.to_vec()));
         let mut bus = Bus::default();
         for attached in [
             bus.attach(Uart16550::default(), Uart16550::REGIONS),
@@ -105,7 +106,7 @@ impl Board {
             bus.attach(PcTestdev::default(), PcTestdev::REGIONS),
             bus.attach(Ata::new([drive(0), drive(1)]), Ata::REGIONS),
             bus.attach(VirtioBlock::new(blank_disk(), VIRTIO_DISK_IRQ), VirtioBlock::REGIONS),
-            bus.attach(VirtioNet::new(MAC, Wire::loopback(WIRE_LATENCY), VIRTIO_CARD_IRQ), VirtioNet::REGIONS),
+            bus.attach(VirtioNet::new(MAC, wire, VIRTIO_CARD_IRQ), VirtioNet::REGIONS),
         ] {
             attached.expect("the board's devices do not overlap");
         }
@@ -142,7 +143,7 @@ impl Board {
         &mut self.interrupts
     }
 
-    /// When something happens by itself next; later than the last [`advance`](Board::advance).
+    /// When something happens by itself next; later than whatever has happened by itself so far.
     pub fn next_event(&self) -> Option<Ticks> {
         self.next_event
     }

@@ -12,6 +12,7 @@ mod symbols;
 pub use protocol::Protocol;
 pub use symbols::{Location, Symbol, Symbols};
 
+use fencepost_devices::Ticks;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 use std::path::Path;
@@ -67,6 +68,9 @@ pub struct Module {
     pub bytes: Arc<[u8]>,
 }
 
+/// An Ethernet frame and when it comes.
+pub type Frame = (Ticks, Vec<u8>);
+
 /// A guest image, ready to be put into a machine, with the modules and disks that go with it.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -77,6 +81,7 @@ pub struct Image {
     segments: Vec<LoadSegment>,
     modules: Vec<Module>,
     disks: Vec<Arc<[u8]>>,
+    frames: Option<Arc<[Frame]>>,
     file: Arc<[u8]>,
     hash: u64,
 }
@@ -157,7 +162,7 @@ impl Image {
         let file: Arc<[u8]> = bytes.into();
         let disks = if protocol == Protocol::BootSector { vec![file.clone()] } else { Vec::new() };
         let hash = hash(&[&file]);
-        Image { name, protocol, format, entry, segments, modules: Vec::new(), disks, file, hash }
+        Image { name, protocol, format, entry, segments, modules: Vec::new(), disks, frames: None, file, hash }
     }
 
     /// The image with one more module, which its kernel is told about as `command_line`.
@@ -177,6 +182,20 @@ impl Image {
         self.hash = hash(&[&self.hash.to_le_bytes(), b"disk\0", &disk]);
         self.disks.push(disk);
         self
+    }
+
+    /// The image in a machine to whose network card `frames` come, each at its time, instead of what the card sends.
+    pub fn with_frames(mut self, frames: Vec<Frame>) -> Image {
+        for (time, frame) in &frames {
+            self.hash = hash(&[&self.hash.to_le_bytes(), b"frame\0", &time.0.to_le_bytes(), frame]);
+        }
+        self.frames = Some(frames.into());
+        self
+    }
+
+    /// What comes to the network card; `None` where its own frames come back to it.
+    pub fn frames(&self) -> Option<&[Frame]> {
+        self.frames.as_deref()
     }
 
     /// The program's name or the file's path.

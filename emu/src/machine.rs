@@ -99,7 +99,7 @@ impl Machine {
     /// The image does not fit the settings.
     pub fn new(image: &Image, settings: Settings) -> Result<Machine, BootError> {
         let (memory, cores) = boot::boot(image, &settings)?;
-        let mut board = Board::new(&settings, image.disks());
+        let mut board = Board::new(&settings, image);
         match image.protocol() {
             // Its own kernel programs what it needs, or its BIOS does.
             Protocol::Native | Protocol::BootSector => (),
@@ -169,11 +169,11 @@ impl Machine {
             }
             Choice::Interrupt { core } => self.interrupt(core),
             Choice::Type { byte } => {
-                self.from_outside(|board, around| board.type_key(byte, around));
+                self.disturb(|board, around| board.type_key(byte, around));
                 0
             }
             Choice::Receive { byte } => {
-                self.from_outside(|board, around| board.receive(byte, around));
+                self.disturb(|board, around| board.receive(byte, around));
                 0
             }
             Choice::Pass => {
@@ -337,11 +337,11 @@ impl Machine {
     }
 
     fn arrive(&mut self) {
-        self.from_outside(|board, around| _ = board.arrive(around));
+        self.disturb(|board, around| _ = board.arrive(around));
     }
 
     /// Something happens to the board that no core does.
-    fn from_outside(&mut self, act: impl FnOnce(&mut Board, &mut Surroundings)) {
+    fn disturb(&mut self, act: impl FnOnce(&mut Board, &mut Surroundings)) {
         let State { memory, board, time, stop, .. } = &mut self.state;
         let now = *time;
         act(board, &mut Surroundings { memory, log: &mut self.log, stop, written: &mut self.written, now });
@@ -382,7 +382,7 @@ impl Machine {
         let next = self.state.board.next_event().expect("time passes to an event");
         self.state.time = next;
         self.log.push(Event::Passed { time: next.0 });
-        self.from_outside(Board::advance);
+        self.disturb(Board::advance);
     }
 
     /// Resets and starts the cores that messages have asked for it.

@@ -26,7 +26,7 @@ use crate::memory_model::MemoryModel;
 use crate::runner::{Diverged, Ended, IRQ_JITTER, Policy, Runner, Slices};
 use crate::schedule::Schedule;
 use crate::trace::Line;
-use fencepost_devices::{Framebuffer, Picture, VgaText};
+use fencepost_devices::{Ata, Framebuffer, Picture, Resolution, VgaText, VirtioNet, write_pcap};
 use fencepost_programs::{Program, Variant};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -341,6 +341,19 @@ impl Run {
     /// Steps taken by all cores.
     pub fn steps(&self) -> u64 {
         self.runner.steps()
+    }
+
+    /// The whole content of disk `index`, if the guest has written to it.
+    pub fn changed_disk(&self, index: usize) -> Option<Vec<u8>> {
+        let disk = self.runner.outer_state().board.bus().device::<Ata>()?.disk(index)?;
+        disk.changed_sectors().next()?;
+        Some((0..disk.sectors()).flat_map(|lba| disk.sector(lba)).collect())
+    }
+
+    /// The frames that the network card has sent, as a capture file.
+    pub fn capture(&self) -> Vec<u8> {
+        let card = self.runner.outer_state().board.bus().device::<VirtioNet>();
+        write_pcap(card.into_iter().flat_map(VirtioNet::sent), Resolution::Nanoseconds)
     }
 
     /// The picture of the last frame that the guest presented, or of its text screen if it presented none.

@@ -152,11 +152,11 @@ impl Chip {
         self.request().is_some()
     }
 
-    /// INTA: the input whose interrupt is taken; none if it was a level, which is over.
+    /// INTA: the input whose interrupt is taken; none if its line has gone low meanwhile.
     pub(super) fn acknowledge(&mut self) -> Option<u8> {
         let ir = self.request()?;
         self.edges &= !bit(ir);
-        if self.lines & self.levels() & bit(ir) == 0 && self.levels() & bit(ir) != 0 {
+        if self.lines & bit(ir) == 0 {
             return None;
         }
         if !self.icw4.contains(Icw4::AUTO_EOI) {

@@ -111,7 +111,8 @@ impl Interrupts {
 
     /// What wants to interrupt `core` and can be masked by its flags.
     pub(crate) fn maskable(&self, core: CoreId) -> Option<Request> {
-        let (apic, asked) = (&self.apics[core.index()], self.asked[core.index()]);
+        // Exploration may have more cores than the machine that it tries things on.
+        let (apic, asked) = (self.apics.get(core.index())?, self.asked.get(core.index())?);
         if !self.is_on(core) {
             // Without APIC the pin is INTR, and wired to the core that boots.
             return (self.intr && core == CoreId(0)).then_some(Request::External);

@@ -2,7 +2,8 @@
 
 use super::failure::{Failure, refuse};
 use clap::Args;
-use fencepost::loader::Image;
+use fencepost::devices::parse_pcap;
+use fencepost::loader::{Image, Protocol};
 use fencepost::machine::Settings;
 use fencepost::programs::{self, Program, Variant};
 use fencepost::testbench::{BenchError, Testbench};
@@ -51,11 +52,16 @@ pub(super) struct Extras {
     /// A module for a Multiboot or PVH kernel, with the words that it is told about it; may be given several times
     #[arg(long = "module", value_name = "FILE[ WORDS]")]
     pub(super) modules: Vec<String>,
+
+    /// A capture (pcap) whose frames come to the network card, at their times after the first; otherwise what the card sends
+    /// comes back to it
+    #[arg(long, value_name = "FILE")]
+    pub(super) frames: Option<PathBuf>,
 }
 
 impl Extras {
     fn is_empty(&self) -> bool {
-        self.disks.is_empty() && self.modules.is_empty()
+        self.disks.is_empty() && self.modules.is_empty() && self.frames.is_none()
     }
 
     /// `image` with all of it.
@@ -67,13 +73,19 @@ impl Extras {
             let path = module.split(' ').next().unwrap_or(module);
             image = image.with_module(module, read(Path::new(path))?);
         }
+        if let Some(path) = &self.frames {
+            let frames = parse_pcap(&read(path)?);
+            let frames = frames.or_else(|error| refuse(format!("cannot use `{}`: {error}", path.display())))?;
+            image = image.with_frames(frames);
+        }
         Ok(image)
     }
 
     /// How one types it.
     fn words(&self) -> String {
         let disks = self.disks.iter().map(|path| format!(" --disk {}", quoted_path(path)));
-        disks.chain(self.modules.iter().map(|module| format!(" --module {}", quoted(module)))).collect()
+        let frames = self.frames.iter().map(|path| format!(" --frames {}", quoted_path(path)));
+        disks.chain(self.modules.iter().map(|module| format!(" --module {}", quoted(module)))).chain(frames).collect()
     }
 }
 
@@ -89,14 +101,15 @@ impl GuestOptions {
             Target::Elf(path, _) => Ok(Target::Elf(path, self.extras.clone())),
             other if self.extras.is_empty() => Ok(other),
             Target::Program(..) | Target::Flat(_) => {
-                refuse("--disk and --module are for kernels and boot sectors in files; leave them out")
+                refuse("--disk, --module and --frames are for kernels and boot sectors in files; leave them out")
             }
         }
     }
 
-    /// The disks given, in order.
-    pub(super) fn disks(&self) -> &[PathBuf] {
-        &self.extras.disks
+    /// The files that the disks of `image` are read from, in order: a boot sector's own is the first.
+    pub(super) fn disk_files(&self, image: &Image) -> Vec<PathBuf> {
+        let own = (image.protocol() == Protocol::BootSector).then(|| PathBuf::from(&self.target));
+        own.into_iter().chain(self.extras.disks.iter().cloned()).collect()
     }
 
     /// What the guest is told, if anything is said about it.

@@ -102,6 +102,14 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     trace: Option<PathBuf>,
 
+    /// Write what the guest has written to its disks into their files, at the end; otherwise the files stay as they are
+    #[arg(long, help_heading = "Output", conflicts_with = "runs")]
+    commit: bool,
+
+    /// Write the frames that the network card has sent, as a capture (pcap) with virtual times
+    #[arg(long, value_name = "FILE", help_heading = "Output", conflicts_with = "runs")]
+    capture: Option<PathBuf>,
+
     /// Show the screen at the end in the terminal
     #[arg(long, help_heading = "Output", conflicts_with_all = ["serial", "json"])]
     show: bool,

@@ -190,11 +190,13 @@ fn other_services_tell_memory_sizes_equipment_and_time() {
     assert_eq!(run.exit_code(), Some(1), "the last service leaves carry set");
     let memory = &run.machine().state().memory;
     let words: Vec<u16> = (0..7).map(|index| u16_at(memory, 0x8000 + 2 * index)).collect();
-    assert_eq!(words, [639, 0x226, 63 << 10, 15 << 10, 48 << 4, 1, 0x8600]);
+    // The timer may have ticked by itself, too.
+    assert!((1..=3).contains(&words[5]), "{} ticks", words[5]);
+    assert_eq!([&words[..5], &words[6..]].concat(), [639, 0x226, 63 << 10, 15 << 10, 48 << 4, 0x8600]);
 }
 
 #[test]
-fn without_a_disk_controller_reading_fails_instead_of_hanging() {
+fn the_boot_sector_itself_can_be_read() {
     let image = sector(|a| {
         a.mov(ax, 0x0201)?;
         a.mov(cx, 1)?;
@@ -205,9 +207,7 @@ fn without_a_disk_controller_reading_fails_instead_of_hanging() {
         a.adc(al, ah)?;
         exit(a)
     });
-    // Carry, and 4 in AH: sector not found. Once the board has the controller, the sector is read and this is 0.
-    let code = run(image).exit_code().expect("the guest exits");
-    assert!(code == 5 || code == 0, "reading ends one way or the other: {code}");
+    assert_eq!(run(image).exit_code(), Some(0), "neither carry nor a status");
 }
 
 #[test]
@@ -226,7 +226,6 @@ fn disk(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Imag
 }
 
 #[test]
-#[ignore = "the board has no ATA channel yet"]
 fn sectors_are_read_by_chs_and_by_lba() {
     let image = disk(|a| {
         let mut failed = a.create_label();

@@ -9,6 +9,7 @@ use crate::cli::run::Run;
 use crate::cli::run::report::{Asked, Report};
 use crate::cli::run::watcher::{Trace, Watcher, too_long};
 use crate::cli::stdout;
+use fencepost::loader::Image;
 use fencepost::machine::{Machine, Settings};
 use fencepost::schedule::{MOST_CHOICES, Schedule};
 use fencepost::testbench::{self, Testbench, Until};
@@ -29,6 +30,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
     // An image that does not fit is refused here, before anything is said about outputs.
     Machine::new(&image, settings.clone())?;
     let outputs = Outputs::check(run, &inputs(target, replayed.as_ref()))?;
+    let disks = disks(run, &image)?;
 
     let mut watcher = outputs.watcher(run)?;
     let until = run.until.as_ref().map_or(Until::End, |point| point.until());
@@ -37,6 +39,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
 
     let schedule = finished.schedule();
     outputs.write(run, target, &settings, &finished, schedule.as_ref())?;
+    commit(&disks, &finished)?;
     let asked = Asked {
         target,
         image: &image,
@@ -99,6 +102,7 @@ struct Outputs {
     record: Option<OutputFile>,
     screenshot: Option<OutputFile>,
     trace: Option<OutputFile>,
+    capture: Option<OutputFile>,
     traces_to_stdout: bool,
 }
 
@@ -110,20 +114,30 @@ impl Outputs {
         if traces_to_stdout && (run.serial || run.json || run.show) {
             return refuse("--trace - takes standard output for itself; leave --serial, --json and --show out");
         }
-        for (flag, path) in [("--record", &run.record), ("--screenshot", &run.screenshot)] {
+        for (flag, path) in [("--record", &run.record), ("--screenshot", &run.screenshot), ("--capture", &run.capture)]
+        {
             if path.as_deref().as_ref().is_some_and(is_stdout) {
                 return refuse(format!("{flag} needs a file; only --trace can write to standard output"));
             }
         }
         let check = |path: &Option<std::path::PathBuf>| path.as_deref().map(OutputFile::check).transpose();
         let trace = if traces_to_stdout { None } else { check(&run.trace)? };
-        let outputs =
-            Outputs { record: check(&run.record)?, screenshot: check(&run.screenshot)?, trace, traces_to_stdout };
-        let named: Vec<_> =
-            [("--record", &outputs.record), ("--screenshot", &outputs.screenshot), ("--trace", &outputs.trace)]
-                .into_iter()
-                .filter_map(|(flag, output)| Some((flag, output.as_ref()?)))
-                .collect();
+        let outputs = Outputs {
+            record: check(&run.record)?,
+            screenshot: check(&run.screenshot)?,
+            capture: check(&run.capture)?,
+            trace,
+            traces_to_stdout,
+        };
+        let named: Vec<_> = [
+            ("--record", &outputs.record),
+            ("--screenshot", &outputs.screenshot),
+            ("--trace", &outputs.trace),
+            ("--capture", &outputs.capture),
+        ]
+        .into_iter()
+        .filter_map(|(flag, output)| Some((flag, output.as_ref()?)))
+        .collect();
         OutputFile::all_differ(&named, inputs)?;
         Ok(outputs)
     }
@@ -157,6 +171,9 @@ impl Outputs {
         if let Some(file) = &self.screenshot {
             file.write(&finished.screen_png())?;
         }
+        if let Some(file) = &self.capture {
+            file.write(&finished.capture())?;
+        }
         if let (Some(file), Some(schedule)) = (&self.record, schedule) {
             if schedule.choices.len() > MOST_CHOICES {
                 return refuse(too_long());
@@ -171,6 +188,28 @@ impl Outputs {
         }
         Ok(())
     }
+}
+
+/// The files that the guest's disks are written into, where that is asked for.
+fn disks(run: &Run, image: &Image) -> Result<Vec<OutputFile>, Failure> {
+    if !run.commit {
+        return Ok(Vec::new());
+    }
+    let files = run.guest.disk_files(image);
+    if files.is_empty() {
+        return refuse("--commit writes into the files of disks, and there are none; give some with --disk");
+    }
+    files.iter().map(|file| OutputFile::check(file)).collect()
+}
+
+/// Writes each disk that has been written to into its file.
+fn commit(files: &[OutputFile], finished: &testbench::Run) -> Result<(), Failure> {
+    for (index, file) in files.iter().enumerate() {
+        if let Some(content) = finished.changed_disk(index) {
+            file.write(&content)?;
+        }
+    }
+    Ok(())
 }
 
 /// The command line that gives the run again, if it can be said shortly.

@@ -28,10 +28,10 @@ const KEY: u8 = 0x40;
 const PIN: Pin = Pin::edge(1, KEY);
 /// The vector of the timer.
 const TICK: u8 = 0x50;
-/// 10 ms.
-const TICK_CYCLES: u32 = 1_000_000;
+/// 100 ms.
+const TICK_CYCLES: u32 = 10_000_000;
 /// Five seconds.
-const PATIENCE: u32 = 500;
+const PATIENCE: u32 = 50;
 
 /// The controller's ports, and the commands used here.
 const DATA: u16 = 0x60;

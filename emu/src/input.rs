@@ -187,3 +187,77 @@ fn check_ascii(text: &str) -> Result<(), String> {
         Some(other) => Err(format!("no key of the keyboard writes `{other}`; use ASCII characters")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that comes at `now`, typed at once.
+    fn taken(script: &mut Script, now: u64, idle: bool) -> String {
+        let mut text = String::new();
+        while let Some((_, byte)) = script.next(Ticks(now), idle) {
+            text.push(char::from(byte));
+            script.advance();
+        }
+        text
+    }
+
+    fn say(script: &mut Script, text: &str) {
+        text.bytes().for_each(|byte| script.hear(byte));
+    }
+
+    #[test]
+    fn a_text_waits_for_its_time_or_for_nothing_else_to_happen() {
+        let script = "at 2s keys \"late\"\n";
+        let mut at_its_time: Script = script.parse().expect("it is well-formed");
+        assert_eq!(taken(&mut at_its_time, 2 * TICKS_PER_SECOND - 1, false), "");
+        assert_eq!(taken(&mut at_its_time, 2 * TICKS_PER_SECOND, false), "late");
+        assert!(at_its_time.is_over());
+        let mut idle: Script = script.parse().expect("it is well-formed");
+        assert_eq!(taken(&mut idle, 0, true), "late");
+    }
+
+    #[test]
+    fn a_text_waits_for_what_is_said_after_the_one_before() {
+        let script = "after \"$ \" serial \"ls\\n\"\nafter \"$ \" keys \"\\u0003\"";
+        let mut script: Script = script.parse().expect("it is well-formed");
+        assert_eq!(script.next(Ticks(0), true), None);
+        say(&mut script, "init\n$");
+        assert_eq!(script.next(Ticks(0), true), None);
+        say(&mut script, " ");
+        assert_eq!(script.next(Ticks(0), false), Some((Place::Serial, b'l')));
+        assert_eq!(taken(&mut script, 0, false), "ls\n", "the second prompt has not come");
+        say(&mut script, "README\n$ ");
+        assert_eq!(script.next(Ticks(0), false), Some((Place::Keys, 3)));
+    }
+
+    #[test]
+    fn comments_and_empty_lines_are_nothing_and_texts_follow_each_other() {
+        let mut script: Script = "# one\n\n  keys \"a\"\nkeys \"b\"\n".parse().expect("it is well-formed");
+        assert_eq!(taken(&mut script, 0, false), "ab");
+    }
+
+    #[test]
+    fn what_is_no_script_is_refused_with_its_line() {
+        let wrong = [
+            "keys",
+            "keys ls",
+            "keys \"\"",
+            "keys \"a\" \"b\"",
+            "mouse \"a\"",
+            "at keys \"a\"",
+            "at 2 keys \"a\"",
+            "at -1s keys \"a\"",
+            "at 1e99s keys \"a\"",
+            "after keys \"a\"",
+            "after \"\" keys \"a\"",
+            "keys \"\\q\"",
+            "keys \"ü\"",
+        ];
+        for line in wrong {
+            let problem = format!("keys \"a\"\n{line}").parse::<Script>().expect_err(line);
+            assert!(problem.starts_with("line 2: "), "{line}: {problem}");
+        }
+        assert!(Script::keys("ü").is_err());
+    }
+}

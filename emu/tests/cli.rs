@@ -5,6 +5,7 @@ mod cli {
     mod elf;
     mod explore;
     mod fencepost;
+    mod input_and_disks;
     mod listings;
     mod litmus;
     mod many_runs;

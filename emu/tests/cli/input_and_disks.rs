@@ -1,0 +1,73 @@
+//! What somebody types, and what a guest finds on its disks and leaves there.
+
+use super::fencepost::Folder;
+
+/// In real mode at 0000:7c00: writes a sector of zeros to sector 1 through the disk's ports, and exits with 0.
+const WRITER: &[u8] = &[
+    0xfa, // cli
+    0xba, 0xf2, 0x01, 0xb0, 0x01, 0xee, // port 1f2: one sector
+    0x42, 0xb0, 0x01, 0xee, // 1f3: sector 1
+    0x42, 0x30, 0xc0, 0xee, // 1f4: 0
+    0x42, 0xee, // 1f5: 0
+    0x42, 0xb0, 0xe0, 0xee, // 1f6: LBA, disk 0
+    0x42, 0xb0, 0x30, 0xee, // 1f7: write sectors
+    0xec, 0xa8, 0x08, 0x74, 0xfb, // wait for DRQ
+    0xba, 0xf0, 0x01, 0xb9, 0x00, 0x01, 0x31, 0xc0, 0xef, 0xe2, 0xfd, // 256 words of 0
+    0xba, 0xf7, 0x01, 0xec, 0xa8, 0x80, 0x75, 0xfb, // wait while busy
+    0x30, 0xc0, 0xe6, 0xf4, // exit with 0
+];
+
+fn boot_disk() -> Vec<u8> {
+    let mut disk = vec![0xaa; 4 * 512];
+    disk[..512].fill(0);
+    disk[..WRITER.len()].copy_from_slice(WRITER);
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    disk
+}
+
+#[test]
+fn a_disk_is_written_only_when_that_is_asked_for() {
+    let folder = Folder::new().with("boot.img", &boot_disk());
+    folder.run("run boot.img --cores 1").exits_with(0);
+    assert_eq!(folder.read("boot.img"), boot_disk());
+    folder.run("run boot.img --cores 1 --commit").exits_with(0);
+    let disk = folder.read("boot.img");
+    assert_eq!((&disk[..512], &disk[1024..]), (&boot_disk()[..512], &boot_disk()[1024..]));
+    assert!(disk[512..1024].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn committing_needs_a_disk() {
+    let said = Folder::new().run("run hello --commit").exits_with(2);
+    assert!(said.stderr.contains("--disk"), "{said:?}");
+}
+
+#[test]
+fn keys_are_typed_and_recorded() {
+    let folder = Folder::new();
+    let said = folder.run(r"run keyboard/typed --keys hello\u0003 --serial --record keys.txt").exits_with(0);
+    assert!(said.stdout.contains("hello"), "{said:?}");
+    let again = folder.run("run keyboard --schedule keys.txt --serial").exits_with(0);
+    assert_eq!(again.stdout, said.stdout);
+}
+
+#[test]
+fn wrong_input_is_refused_before_anything_runs() {
+    let folder = Folder::new().with("input", b"keys ls").with("capture", b"nothing");
+    let said = folder.run("run keyboard/typed --input input").exits_with(2);
+    assert!(said.stderr.contains("line 1") && said.stderr.contains("quotes"), "{said:?}");
+    folder.run(r"run keyboard/typed --keys \q").exits_with(2);
+    folder.run("run keyboard/typed --input nowhere").exits_with(2);
+    folder.run("run keyboard/typed --disk nowhere").exits_with(2);
+    let said = folder.with("boot.img", &boot_disk()).run("run boot.img --frames capture").exits_with(2);
+    assert!(said.stderr.contains("capture"), "{said:?}");
+}
+
+#[test]
+fn what_the_network_card_sends_can_be_captured() {
+    let folder = Folder::new();
+    folder.run("run network/read-back --capture sent.pcap").exits_with(0);
+    let capture = folder.read("sent.pcap");
+    assert_eq!(capture[..4], 0xa1b2_3c4d_u32.to_le_bytes(), "nanoseconds, little-endian");
+    assert!(capture.len() > 24 + 8 * 16, "eight frames");
+}

@@ -191,12 +191,7 @@ impl Machine {
     ///
     /// The choice to record is a run of that many steps.
     pub fn run_to_pause(&mut self, core: CoreId, steps: u64, drained: bool) -> u64 {
-        self.run_giving_way(
-            core,
-            steps,
-            drained,
-            GivesWay { at_pause: true, to_interrupts: true, ..GivesWay::default() },
-        )
+        self.run_giving_way(core, steps, drained, GivesWay { at_pause: true, to_interrupts: true, to_posted: false })
     }
 
     /// Like [`Choice::Run`], but ends where the core `gives_way`. Returns how many steps were taken.

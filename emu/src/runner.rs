@@ -13,14 +13,13 @@
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
-use crate::core::engine::fast::Watched;
 use crate::core::run::GivesWay;
 use crate::input::{Place, Script};
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 use crate::trace::Event;
-use fencepost_devices::{I8042, Uart16550};
+use fencepost_devices::{I8042, PhysAddr, Uart16550};
 use std::ops::ControlFlow;
 
 /// The longest slice of the default policy, in steps. Long slices make throughput.
@@ -38,6 +37,10 @@ const SPINS_ON: u64 = 64;
 /// For how many steps an interrupt that could be taken is held off at most, unless asked otherwise: enough for another
 /// interleaving with every seed, and less than any handler takes.
 pub const IRQ_JITTER: u64 = 32;
+
+/// While a core spins on a lock without PAUSE, the others' slices are no longer than this, in steps. A holder that takes it
+/// again and again, as idle schedulers do, would otherwise be met with the lock in its hands at the end of every long slice.
+const LONGEST_CONTENDED_SLICE: u64 = 64;
 
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -145,7 +148,7 @@ pub struct Runner {
     /// What somebody types and sends.
     script: Script,
     /// For each core, the word that it spins on without PAUSE, and what the word was.
-    waits: Vec<Option<Watched>>,
+    waits: Vec<Option<(PhysAddr, Vec<u8>)>>,
 }
 
 impl Runner {
@@ -309,16 +312,9 @@ impl Runner {
             return if self.wait() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ended::AwaitsInput) };
         }
         // A core that waits in vain is left alone, unless they all do.
-        let waited: Vec<bool> = self.waits.iter().map(Option::is_some).collect();
         let useful: Vec<CoreId> = ready.iter().copied().filter(|core| !self.waits_in_vain(*core)).collect();
-        // One whose word has just changed has a good chance, as hardware gives it.
-        let freed: Vec<CoreId> = useful.iter().copied().filter(|core| waited[core.index()]).collect();
-        let core = match (freed.is_empty(), useful.is_empty()) {
-            (false, _) if !self.policy.one_in(4) => self.policy.pick(&freed),
-            (_, false) => self.policy.pick(&useful),
-            (_, true) => self.policy.pick(&ready),
-        };
-        let length = self.policy.slice_length().min(budget);
+        let core = self.policy.pick(if useful.is_empty() { &ready } else { &useful });
+        let length = self.slice_length().min(budget);
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
         let body = length - tail;
@@ -340,26 +336,31 @@ impl Runner {
         ControlFlow::Continue(())
     }
 
+    /// How long the next slice is: short, while a core spins for what another holds.
+    fn slice_length(&mut self) -> u64 {
+        let length = self.policy.slice_length();
+        if self.waits.iter().all(Option::is_none) {
+            return length;
+        }
+        length.min(1 + self.policy.below(LONGEST_CONTENDED_SLICE))
+    }
+
     /// Remembers what `core` spins on, if it does.
     fn note_spin(&mut self, core: CoreId) {
         let Some((address, length)) = self.machine.spun_on(core) else { return };
-        self.waits[core.index()] = Watched::now(&self.machine.outer_state().memory, address, length);
+        let now = self.machine.outer_state().memory.slice(address, length);
+        self.waits[core.index()] = now.map(|now| (address, now.to_vec()));
     }
 
     /// Whether `core` spins on a word that has not changed since: its steps would lead nowhere.
     fn waits_in_vain(&mut self, core: CoreId) -> bool {
-        let Some(watched) = self.waits[core.index()] else { return false };
-        let is_same = !watched.has_changed(&self.machine.outer_state().memory) && !self.machine.may_interrupt(core);
+        let Some((address, before)) = &self.waits[core.index()] else { return false };
+        let now = self.machine.outer_state().memory.slice(*address, before.len() as u64);
+        let is_same = now == Some(before) && !self.machine.may_interrupt(core);
         if !is_same {
             self.waits[core.index()] = None;
         }
         is_same
-    }
-
-    /// What another core than `core` spins on: at its change that one has its chance.
-    fn watched(&self, core: CoreId) -> Option<Watched> {
-        let others = self.waits.iter().enumerate().filter(|(index, _)| *index != core.index());
-        others.filter_map(|(_, watched)| *watched).next()
     }
 
     /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.
@@ -393,8 +394,7 @@ impl Runner {
             } else {
                 let part = held.unwrap_or(left).min(left);
                 let to_posted = self.policy.is_prompt;
-                let at_change = self.watched(core);
-                let way = GivesWay { at_pause: gives_way, to_interrupts: held.is_none(), to_posted, at_change };
+                let way = GivesWay { at_pause: gives_way, to_interrupts: held.is_none(), to_posted };
                 let taken = self.part_of_slice(core, part, drained, way);
                 if let Some(patience) = &mut self.patience[core.index()]
                     && held.is_some()
@@ -407,8 +407,7 @@ impl Runner {
                     break;
                 }
             }
-            let is_freed = self.watched(core).is_some_and(|word| word.has_changed(&self.machine.outer_state().memory));
-            if self.machine.stop().is_some() || is_freed {
+            if self.machine.stop().is_some() {
                 break;
             }
             if self.machine.is_broken() {
@@ -449,15 +448,11 @@ impl Runner {
     }
 
     fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
-        let pending = self.core(core).buffer.entries().len();
         let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;
         let steps = self.steps_to_record(taken);
-        if steps > 0 {
-            self.record(Choice::Run { core, steps, drained });
-        } else if drained {
-            // It gave way before its first step: it has only drained.
-            (0..pending).for_each(|_| self.record(Choice::Drain { core, entry: 0 }));
+        if steps > 0 || drained {
+            self.record(Choice::Run { core, steps: steps.max(1), drained });
         }
         taken
     }

@@ -16,7 +16,7 @@ use super::code_map::CodeMap;
 use super::cpu_state::gpr;
 use super::decode::{self, Class};
 use super::engine::Engines;
-use super::engine::fast::{FastExit, FastStops, Watched};
+use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
 use super::interruption::{Delivery, Exception, Openness, vector};
 use super::{Activity, Core, CoreId};
@@ -105,8 +105,6 @@ pub(crate) struct GivesWay {
     pub(crate) to_interrupts: bool,
     /// A write is on its way to a device.
     pub(crate) to_posted: bool,
-    /// A word of memory has changed, on which another core spins.
-    pub(crate) at_change: Option<Watched>,
 }
 
 /// A core that is running.
@@ -133,9 +131,6 @@ impl Turn<'_> {
         self.pass_time();
         while self.core.clock - start < steps && self.may_step() {
             if gives_way.to_interrupts && self.interrupt_request().is_some() {
-                break;
-            }
-            if gives_way.at_change.is_some_and(|watched| watched.has_changed(self.world.memory)) {
                 break;
             }
             if gives_way.to_posted && !self.world.board.posted().is_empty() {
@@ -170,7 +165,7 @@ impl Turn<'_> {
                     self.caches[self.id.index()].has_spun = true;
                     return Spun::AtPause;
                 }
-                FastExit::NewCode { .. } | FastExit::Changed => return Spun::No,
+                FastExit::NewCode { .. } => return Spun::No,
                 FastExit::Budget => left,
                 FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
             }
@@ -268,7 +263,7 @@ impl Turn<'_> {
     /// Lets the fast engine run at most `budget` steps.
     fn fast(&mut self, budget: u64, gives_way: GivesWay) -> FastExit {
         let before_sti = gives_way.to_interrupts && self.world.board.interrupts().asks(self.id);
-        let stops = FastStops { at_pause: gives_way.at_pause, before_sti, at_change: gives_way.at_change };
+        let stops = FastStops { at_pause: gives_way.at_pause, before_sti };
         let engines = &mut self.caches[self.id.index()].engines;
         let (retired, exit) = engines.run_fast(&mut self.core.cpu, budget, stops, self.world.memory, self.world.code);
         self.core.clock += retired;

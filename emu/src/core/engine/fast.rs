@@ -40,8 +40,6 @@ pub(crate) enum FastExit {
     Budget,
     /// A PAUSE has executed, and the caller asked to stop there.
     Pause,
-    /// The watched word has changed.
-    Changed,
     /// The core goes round an exchange again and again, and the caller asked to stop where it spins.
     Spins,
     /// The next block starts on or crosses into a page that was not known to hold code.
@@ -62,30 +60,6 @@ pub(crate) struct FastStops {
     pub(crate) at_pause: bool,
     /// An STI that comes next: an interrupt waits for it.
     pub(crate) before_sti: bool,
-    /// A word of memory that is not what it was: another core spins on it.
-    pub(crate) at_change: Option<Watched>,
-}
-
-/// A word of memory, and what it was: little-endian, at most 8 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Watched {
-    pub(crate) address: PhysAddr,
-    pub(crate) length: u64,
-    pub(crate) value: u64,
-}
-
-impl Watched {
-    /// The word as it is now; `None` when it is not memory, or too long.
-    pub(crate) fn now(memory: &Memory, address: PhysAddr, length: u64) -> Option<Watched> {
-        let bytes = memory.slice(address, length).filter(|bytes| bytes.len() <= 8)?;
-        let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
-        Some(Watched { address, length, value })
-    }
-
-    /// Whether it is another value now.
-    pub(crate) fn has_changed(&self, memory: &Memory) -> bool {
-        Watched::now(memory, self.address, self.length) != Some(*self)
-    }
 }
 
 /// What is known about one block.
@@ -277,12 +251,6 @@ impl Spin {
 impl Link {
     /// Decides about the block at `pc`: `None` to enter it.
     fn enter(&mut self, engine: Hooked, pc: u64, size: u32) -> Option<FastExit> {
-        // SAFETY: as in `learn`.
-        if let Some(watched) = &self.stops.at_change
-            && watched.has_changed(unsafe { &*self.memory })
-        {
-            return Some(FastExit::Changed);
-        }
         if self.stops.at_pause && self.last.flags == Flags::Pause {
             return Some(FastExit::Pause);
         }

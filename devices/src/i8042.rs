@@ -133,6 +133,11 @@ impl I8042 {
         Ok(())
     }
 
+    /// Whether a key, or several together, write `character`.
+    pub fn can_type(character: char) -> bool {
+        keys::strokes(&character.to_string()).is_ok()
+    }
+
     /// Strokes of [`type_text`](I8042::type_text) that have not reached the keyboard's buffer.
     pub fn untyped(&self) -> usize {
         self.keyboard.untyped()

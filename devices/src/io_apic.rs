@@ -47,6 +47,11 @@ impl IoApic {
     /// Pins, numbered from 0.
     pub const PINS: u8 = PINS;
 
+    /// One to which firmware has given the identity `id`, of which four bits count.
+    pub fn new(id: u8) -> IoApic {
+        IoApic { id: id & 0xf, ..IoApic::default() }
+    }
+
     /// The level of the wire at `pin`; there is nothing at a pin beyond the last.
     pub fn set_line(&mut self, pin: u8, high: bool) -> Vec<Signal> {
         let at = usize::from(pin);

@@ -98,7 +98,8 @@ impl Board {
             bus.attach(VgaText::default(), VgaText::REGIONS),
             bus.attach(Framebuffer::default(), Framebuffer::REGIONS),
             bus.attach(Pic8259::default(), Pic8259::REGIONS),
-            bus.attach(IoApic::default(), IoApic::REGIONS),
+            // The identity that the firmware's tables say: the first that no local APIC has.
+            bus.attach(IoApic::new(settings.cores), IoApic::REGIONS),
             bus.attach(Pit8254::default(), Pit8254::REGIONS),
             bus.attach(CmosRtc::new(SWITCHED_ON, settings.ram_bytes), CmosRtc::REGIONS),
             bus.attach(I8042::default(), I8042::REGIONS),

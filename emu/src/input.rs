@@ -13,7 +13,7 @@
 //! without either it is right after that line. Texts are quoted as in JSON.
 //! A run becomes its script's [choices](crate::choice::Choice), so a recorded schedule needs no script.
 
-use fencepost_devices::{TICKS_PER_SECOND, Ticks};
+use fencepost_devices::{I8042, TICKS_PER_SECOND, Ticks};
 use std::collections::VecDeque;
 
 /// A text, where it goes and when.
@@ -63,9 +63,9 @@ impl Script {
     /// A script of one text that is typed at once.
     ///
     /// # Errors
-    /// A character is not ASCII.
+    /// No key writes one of the characters.
     pub fn keys(text: &str) -> Result<Script, String> {
-        check_ascii(text)?;
+        check(Place::Keys, text)?;
         let cue = Cue { when: When::Next, place: Place::Keys, text: text.to_owned() };
         Ok(Script { cues: VecDeque::from([cue]), heard: String::new() })
     }
@@ -160,7 +160,7 @@ fn parse_cue(line: &str) -> Result<Cue, String> {
     if text.is_empty() {
         return Err("it types nothing".to_owned());
     }
-    check_ascii(&text)?;
+    check(place, &text)?;
     Ok(Cue { when, place, text })
 }
 
@@ -181,10 +181,15 @@ fn parse_time(text: &str) -> Result<Ticks, String> {
     Ok(Ticks((seconds * TICKS_PER_SECOND as f64) as u64))
 }
 
-fn check_ascii(text: &str) -> Result<(), String> {
-    match text.chars().find(|c| !c.is_ascii()) {
-        None => Ok(()),
-        Some(other) => Err(format!("no key of the keyboard writes `{other}`; use ASCII characters")),
+fn check(place: Place, text: &str) -> Result<(), String> {
+    let is_right = |c: &char| match place {
+        Place::Keys => I8042::can_type(*c),
+        Place::Serial => c.is_ascii(),
+    };
+    match (place, text.chars().find(|c| !is_right(c))) {
+        (_, None) => Ok(()),
+        (Place::Keys, Some(other)) => Err(format!("no key of a US keyboard writes {other:?}")),
+        (Place::Serial, Some(other)) => Err(format!("{other:?} is not one byte of ASCII")),
     }
 }
 
@@ -253,6 +258,8 @@ mod tests {
             "after \"\" keys \"a\"",
             "keys \"\\q\"",
             "keys \"ü\"",
+            "keys \"\\u0000\"",
+            "serial \"ü\"",
         ];
         for line in wrong {
             let problem = format!("keys \"a\"\n{line}").parse::<Script>().expect_err(line);

@@ -27,7 +27,7 @@ use crate::core::{Activity, Core, CoreId, operands};
 use crate::loader::{Image, Protocol};
 use crate::memory::{Memory, PAGE};
 use crate::trace::{Event, EventLog, Line};
-use fencepost_devices::{PhysAddr, Ticks};
+use fencepost_devices::{I8042, PhysAddr, Ticks};
 use siphasher::sip::SipHasher13;
 use std::hash::{Hash, Hasher};
 
@@ -312,7 +312,7 @@ impl Machine {
                 }
                 Choice::Arrive => !self.state.board.posted().is_empty(),
                 Choice::Interrupt { core } => core_of(core).is_some() && self.interrupt_request(core).is_some(),
-                Choice::Type { byte } => byte.is_ascii(),
+                Choice::Type { byte } => I8042::can_type(byte.into()),
                 Choice::Receive { .. } => true,
                 Choice::Pass => self.may_pass(),
             }

@@ -448,11 +448,15 @@ impl Runner {
     }
 
     fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
+        let pending = self.core(core).buffer.entries().len();
         let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;
         let steps = self.steps_to_record(taken);
-        if steps > 0 || drained {
-            self.record(Choice::Run { core, steps: steps.max(1), drained });
+        if steps > 0 {
+            self.record(Choice::Run { core, steps, drained });
+        } else if drained {
+            // It gave way before its first step: it has only drained.
+            (0..pending).for_each(|_| self.record(Choice::Drain { core, entry: 0 }));
         }
         taken
     }

@@ -43,6 +43,10 @@ impl Ending {
             (Some(Stop::Exited { code }), None) => Ending::ExitCode(code),
             (Some(Stop::AllHalted), None) => Ending::AllHalted,
             (Some(Stop::Reset), None) => Ending::Reset,
+            // Nothing is typed: for the guest that is the end.
+            (None, outcome) if run.ended() == Ended::AwaitsInput => {
+                outcome.map_or(Ending::AllHalted, |outcome| Ending::Outcome(outcome.to_owned()))
+            }
             (None, _) => {
                 assert_eq!(run.ended(), Ended::StepLimit, "a run to the end by a seed ends by itself or by the limit");
                 Ending::StepLimit

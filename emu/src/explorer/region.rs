@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// Steps of one turn: enough to get on, few enough that nobody waits long for a core that polls.
 const TURN: u64 = 4096;
+/// Interrupts that a core takes before it goes on: a maskable one and an NMI.
+const MOST_INTERRUPTS: usize = 2;
 /// Turns after which a guest that has left its region is given up, too: cores that wait for each other end theirs early.
 const MOST_TURNS: usize = 1 << 20;
 
@@ -215,8 +217,11 @@ impl Turns {
             if self.is_there[index] || machine.stop().is_some() {
                 continue;
             }
-            if machine.may_interrupt(core) {
-                self.apply(machine, Choice::Interrupt { core });
+            // At most one of each kind: a handler begins with interrupts off.
+            for _ in 0..MOST_INTERRUPTS {
+                if machine.may_interrupt(core) {
+                    self.apply(machine, Choice::Interrupt { core });
+                }
             }
             if machine.outer_state().cores[index].is_halted() || machine.stop().is_some() {
                 continue;

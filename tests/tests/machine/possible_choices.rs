@@ -35,7 +35,7 @@ fn is_possible(machine: &Machine, choice: Choice) -> bool {
             Choice::Arrive => !state.board.posted().is_empty(),
             // These guests have no interrupts and no device that does anything by itself.
             Choice::Interrupt { .. } | Choice::Pass => false,
-            Choice::Type { byte } => byte.is_ascii(),
+            Choice::Type { byte } => fencepost::devices::I8042::can_type(byte.into()),
             Choice::Receive { .. } => true,
         }
 }

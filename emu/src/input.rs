@@ -258,7 +258,6 @@ mod tests {
             "after \"\" keys \"a\"",
             "keys \"\\q\"",
             "keys \"ü\"",
-            "keys \"\\u0000\"",
             "serial \"ü\"",
         ];
         for line in wrong {

@@ -438,7 +438,7 @@ impl Runner {
             return None;
         }
         let is_halted = self.core(core).is_halted();
-        let bound = self.policy.irq_jitter + 1;
+        let bound = self.policy.irq_jitter.saturating_add(1);
         let patience = match self.patience[core.index()] {
             Some(patience) => patience,
             None => self.policy.below(bound),

@@ -71,3 +71,9 @@ fn what_the_network_card_sends_can_be_captured() {
     assert_eq!(capture[..4], 0xa1b2_3c4d_u32.to_le_bytes(), "nanoseconds, little-endian");
     assert!(capture.len() > 24 + 8 * 16, "eight frames");
 }
+
+#[test]
+fn interrupts_may_be_held_off_for_as_long_as_a_number_can_say() {
+    let longest = Folder::new().run("run timer/periodic --irq-jitter 18446744073709551615 --max-steps 1000000");
+    assert!(longest.code == 0 || longest.code == 3, "{longest:?}");
+}

@@ -18,7 +18,7 @@ use super::decode::{self, Class};
 use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
-use super::interruption::{Delivery, Exception, Openness, vector};
+use super::interruption::{Delivery, Exception, vector};
 use super::{Activity, Core, CoreId};
 use crate::board::{Board, Request, Surroundings};
 use crate::machine::{Settings, Stop};
@@ -431,19 +431,14 @@ impl Turn<'_> {
 
 /// The interrupt that `core` could take now.
 pub(crate) fn interrupt_request(id: CoreId, core: &Core, cache: &Cache, board: &Board) -> Option<Request> {
-    let interrupts = board.interrupts();
     let may_wake = match core.activity {
         Activity::Running | Activity::Halted => true,
         Activity::AwaitsStartUp => false,
     };
-    if !may_wake || !core.partial.is_empty() || !interrupts.asks(id) {
+    if !may_wake || !core.partial.is_empty() {
         return None;
     }
-    let openness: Openness = cache.engines.openness(&core.cpu);
-    if interrupts.has_nmi(id) && openness.admits_nmi() {
-        return Some(Request::NonMaskable);
-    }
-    interrupts.maskable(id).filter(|_| openness.admits_maskable())
+    board.interrupts().request(id, || cache.engines.openness(&core.cpu))
 }
 
 fn note_drained(core: CoreId, entry: &Entry, world: &mut World) {

@@ -5,6 +5,7 @@ use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::core::interruption::Source;
 use fencepost::machine::Stop;
+use fencepost::runner::{Ended, Policy, Runner, Slices};
 use fencepost::trace::Event;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -23,6 +24,9 @@ const APIC_ICR_HIGH: u64 = APIC + 0x310;
 const APIC_LVT_TIMER: u64 = APIC + 0x320;
 const APIC_TIMER_INITIAL: u64 = APIC + 0x380;
 const APIC_TIMER_DIVIDE: u64 = APIC + 0x3e0;
+
+/// LVT timer: again and again.
+const PERIODIC: i32 = 1 << 17;
 
 /// The vector that the guests here use.
 const VECTOR: i32 = 0x41;
@@ -266,6 +270,50 @@ fn an_nmi_comes_without_the_flag_and_no_second_one_before_iret() {
     assert_eq!(t.core(0).cpu.nmi_blocked, 0);
     t.finish(0);
     assert_eq!(t.memory(COUNT), 1);
+}
+
+/// A turn that ended before an interrupt that the core then does not take would begin again for ever.
+#[test]
+fn a_run_goes_on_while_an_nmi_waits_for_iret_and_while_an_instruction_is_half_done() {
+    let blocked = guest(&[], |a| {
+        let (mut handler, mut again) = (a.create_label(), a.create_label());
+        gate(a, 2, handler)?;
+        store(a, APIC_ICR_HIGH, 0)?;
+        store(a, APIC_ICR_LOW, NMI | ASSERT)?;
+        a.set_label(&mut again)?;
+        a.jmp(again)?;
+        a.set_label(&mut handler)?;
+        store(a, APIC_ICR_LOW, NMI | ASSERT)?;
+        a.sti()?;
+        a.mov(ecx, 200)?;
+        let mut around = a.create_label();
+        a.set_label(&mut around)?;
+        a.dec(ecx)?;
+        a.jnz(around)?;
+        a.cli()?;
+        a.hlt()
+    });
+    let half_done = guest(&[VECTOR], |a| {
+        store(a, APIC_TIMER_DIVIDE, 0b1011)?;
+        store(a, APIC_LVT_TIMER, VECTOR | PERIODIC)?;
+        store(a, APIC_TIMER_INITIAL, 41)?;
+        a.sti()?;
+        a.mov(ecx, 2000)?;
+        let mut around = a.create_label();
+        a.set_label(&mut around)?;
+        a.add(qword_ptr(COUNT + 8), 1)?;
+        a.dec(ecx)?;
+        a.jnz(around)?;
+        a.cli()
+    });
+    for seed in 0..20 {
+        for code in [&blocked as &dyn Fn(&mut CodeAssembler) -> Result<(), IcedError>, &half_done] {
+            let machine = Testbed::new(TSO, &[code]).machine;
+            let mut runner = Runner::new(machine, Policy::new(seed, Slices::Around(5)));
+            assert_eq!(runner.run(100_000, |_| false), Ended::Stopped, "seed {seed}");
+            assert_eq!(runner.machine().stop(), Some(&Stop::AllHalted));
+        }
+    }
 }
 
 #[test]

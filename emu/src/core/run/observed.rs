@@ -438,13 +438,11 @@ impl PreciseRun<'_, '_> {
         self.core.partial.clear();
     }
 
-    /// Whether an interrupt that waits could be taken before the instruction that comes next.
+    /// Whether an interrupt that waits could be taken before the instruction that comes next, as
+    /// [`super::interrupt_request`] will say, too: a turn that ended for anything else would begin again, for ever.
     fn may_be_interrupted(&self, engine: Hooked) -> bool {
-        let interrupts = self.world.board.interrupts();
-        interrupts.asks(self.id) && {
-            let openness = engine.openness();
-            openness.admits_maskable() || interrupts.has_nmi(self.id) && openness.admits_nmi()
-        }
+        let openness = || engine.openness();
+        self.core.partial.is_empty() && self.world.board.interrupts().request(self.id, openness).is_some()
     }
 
     fn put_halves_back(&mut self, engine: Hooked) {

@@ -10,6 +10,8 @@
 //!
 //! The choices are recorded as a [`Schedule`], which gives the same run again.
 
+mod contention;
+
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
@@ -19,7 +21,8 @@ use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
 use crate::trace::Event;
-use fencepost_devices::{I8042, PhysAddr, Uart16550};
+use contention::Contention;
+use fencepost_devices::{I8042, Uart16550};
 use std::ops::ControlFlow;
 
 /// The longest slice of the default policy, in steps. Long slices make throughput.
@@ -37,10 +40,6 @@ const SPINS_ON: u64 = 64;
 /// For how many steps an interrupt that could be taken is held off at most, unless asked otherwise: enough for another
 /// interleaving with every seed, and less than any handler takes.
 pub const IRQ_JITTER: u64 = 32;
-
-/// While a core spins on a lock without PAUSE, the others' slices are no longer than this, in steps. A holder that takes it
-/// again and again, as idle schedulers do, would otherwise be met with the lock in its hands at the end of every long slice.
-const LONGEST_CONTENDED_SLICE: u64 = 64;
 
 /// How long slices are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -147,16 +146,22 @@ pub struct Runner {
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
     script: Script,
-    /// For each core, the word that it spins on without PAUSE, and what the word was.
-    waits: Vec<Option<(PhysAddr, Vec<u8>)>>,
+    contention: Contention,
 }
 
 impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
         let cores = usize::from(machine.settings().cores);
-        let (patience, waits) = (vec![None; cores], vec![None; cores]);
-        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience, script: Script::default(), waits }
+        Runner {
+            machine,
+            policy,
+            choices: Some(Vec::new()),
+            steps: 0,
+            patience: vec![None; cores],
+            script: Script::default(),
+            contention: Contention::new(cores),
+        }
     }
 
     /// Does not record the choices: a long run need not keep them.
@@ -306,14 +311,11 @@ impl Runner {
 
     /// One slice with at most `budget` steps, and what drains after it; a break when `watch` says so in its midst.
     fn next(&mut self, budget: u64, watch: &mut impl FnMut(&mut Machine) -> bool) -> ControlFlow<Ended> {
-        let ready: Vec<CoreId> =
-            self.cores().filter(|core| self.core(*core).is_running() || self.machine.may_interrupt(*core)).collect();
+        let ready: Vec<CoreId> = self.cores().filter(|core| self.is_ready(*core)).collect();
         if ready.is_empty() {
             return if self.wait() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ended::AwaitsInput) };
         }
-        // A core that waits in vain is left alone, unless they all do.
-        let useful: Vec<CoreId> = ready.iter().copied().filter(|core| !self.waits_in_vain(*core)).collect();
-        let core = self.policy.pick(if useful.is_empty() { &ready } else { &useful });
+        let core = self.pick(&ready);
         let length = self.slice_length().min(budget);
         let tail = self.tail_of(length);
         let gives_way = !self.policy.one_in(SPINS_ON);
@@ -322,7 +324,7 @@ impl Runner {
         let mut spins = false;
         if body > 0 {
             spins = self.slice(core, body, true, gives_way, watch)? < body;
-            self.note_spin(core);
+            self.contention.note(core, &mut self.machine);
         }
         let tail = tail.min(budget.saturating_sub(self.steps - before));
         if tail > 0 && !spins {
@@ -336,31 +338,28 @@ impl Runner {
         ControlFlow::Continue(())
     }
 
-    /// How long the next slice is: short, while a core spins for what another holds.
+    /// Whose turn is next, of those that are `ready`: not that of a core that waits in vain, unless they all do.
+    fn pick(&mut self, ready: &[CoreId]) -> CoreId {
+        let Runner { machine, policy, contention, .. } = self;
+        let useful: Vec<CoreId> =
+            ready.iter().copied().filter(|core| !contention.waits_in_vain(*core, machine)).collect();
+        let freed: Vec<CoreId> = useful.iter().copied().filter(|core| contention.is_freed(*core, machine)).collect();
+        let core = if !freed.is_empty() && !policy.one_in(contention::HELD_BACK) {
+            policy.pick(&freed)
+        } else {
+            policy.pick(if useful.is_empty() { ready } else { &useful })
+        };
+        contention.forget(core);
+        core
+    }
+
+    /// How long the next slice is.
     fn slice_length(&mut self) -> u64 {
         let length = self.policy.slice_length();
-        if self.waits.iter().all(Option::is_none) {
+        if !self.contention.is_any() {
             return length;
         }
-        length.min(1 + self.policy.below(LONGEST_CONTENDED_SLICE))
-    }
-
-    /// Remembers what `core` spins on, if it does.
-    fn note_spin(&mut self, core: CoreId) {
-        let Some((address, length)) = self.machine.spun_on(core) else { return };
-        let now = self.machine.outer_state().memory.slice(address, length);
-        self.waits[core.index()] = now.map(|now| (address, now.to_vec()));
-    }
-
-    /// Whether `core` spins on a word that has not changed since: its steps would lead nowhere.
-    fn waits_in_vain(&mut self, core: CoreId) -> bool {
-        let Some((address, before)) = &self.waits[core.index()] else { return false };
-        let now = self.machine.outer_state().memory.slice(*address, before.len() as u64);
-        let is_same = now == Some(before) && !self.machine.may_interrupt(core);
-        if !is_same {
-            self.waits[core.index()] = None;
-        }
-        is_same
+        length.min(1 + self.policy.below(contention::LONGEST_SLICE))
     }
 
     /// How many of a slice's `length` steps are its tail; a short slice is nothing but tail.
@@ -403,7 +402,8 @@ impl Runner {
                 }
                 let has_arrived = self.policy.is_prompt && self.let_arrive();
                 let is_interrupted = held.is_some() || has_arrived || self.machine.may_interrupt(core);
-                if taken < part && !is_interrupted && !self.machine.is_broken() {
+                let has_given_way = taken < part && !is_interrupted && !self.machine.is_broken();
+                if has_given_way && (taken == 0 || !self.is_alone(core)) {
                     break;
                 }
             }
@@ -421,6 +421,16 @@ impl Runner {
             }
         }
         ControlFlow::Continue(self.steps - start)
+    }
+
+    /// Whether there is nobody to give way to: no other core could do anything, and nothing is on its way.
+    fn is_alone(&mut self, core: CoreId) -> bool {
+        self.machine.outer_state().board.posted().is_empty()
+            && self.cores().all(|other| other == core || !self.is_ready(other))
+    }
+
+    fn is_ready(&mut self, core: CoreId) -> bool {
+        self.core(core).is_running() || self.machine.may_interrupt(core)
     }
 
     /// Everything on its way arrives. Returns whether there was anything.

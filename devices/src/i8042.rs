@@ -7,7 +7,7 @@
 //! At power-on the command byte is as firmware leaves it: keyboard interrupt and translation on, mouse off.
 //!
 //! Left out: the password, polling the input port (0xc1, 0xc2), time-outs and parity errors of the wire, the keyboard
-//! lock, port 0x92.
+//! lock.
 //! False on hardware: the A20 bit is kept and gates nothing by itself; the board may ask [`I8042::a20`].
 
 mod keyboard;

@@ -22,7 +22,7 @@ use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
     ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, FwCfg,
-    I8042, IoApic, Irq, Line, LocalApic, Message, PcTestdev, PhysAddr, Pic8259, Pit8254, Signal, Space,
+    I8042, IoApic, Irq, Line, LocalApic, Message, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl, Signal, Space,
     TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
 };
 use std::collections::VecDeque;
@@ -103,6 +103,7 @@ impl Board {
             bus.attach(Pit8254::default(), Pit8254::REGIONS),
             bus.attach(CmosRtc::new(SWITCHED_ON, settings.ram_bytes), CmosRtc::REGIONS),
             bus.attach(I8042::default(), I8042::REGIONS),
+            bus.attach(ResetControl::default(), ResetControl::REGIONS),
             bus.attach(FwCfg::new(settings.cores.into(), settings.ram_bytes), FwCfg::REGIONS),
             bus.attach(PcTestdev::default(), PcTestdev::REGIONS),
             bus.attach(Ata::new([drive(0), drive(1)]), Ata::REGIONS),

@@ -413,7 +413,7 @@ impl Turn<'_> {
         let mut run = PreciseRun::new(self.id, self.core, &mut self.world, decoded, 1, Extent::Steps);
         run.eager = eager;
         run.begin_delivery(pc);
-        let delivery = engines.deliver(exception, &mut run);
+        let delivery = engines.deliver(exception, pc, &mut run);
         run.end_delivery(delivery);
         self.settle();
         delivery

@@ -18,6 +18,9 @@ const CR2: u64 = FRAME + 0x38;
 /// Not a page that is mapped.
 const NOWHERE: u64 = 0x1_0000_0000;
 
+/// RFLAGS: no breakpoint before the next instruction.
+const RF: u64 = 1 << 16;
+
 /// Bits of a gate.
 const PRESENT: u32 = 0x80;
 const INTERRUPT_GATE: u32 = 0x0e;
@@ -160,8 +163,11 @@ fn int_n_past_the_idt_is_a_general_protection_fault() {
         a.int(0x80)
     });
     for model in MemoryModel::ALL {
-        let (mut t, _) = taken(model, &code);
+        let (mut t, event) = taken(model, &code);
         assert_eq!(t.memory(FRAME), 0x80 * 16 + 2, "the error code names the entry of the IDT");
+        let Event::Interrupted { pc, .. } = event else { panic!("{event:?}") };
+        assert_eq!(t.memory(FRAME + 8), pc, "a fault's frame points to the instruction, so that it can be tried again");
+        assert_eq!(t.memory(FRAME + 24) & RF, RF);
     }
 }
 

@@ -178,11 +178,11 @@ impl Precise {
     }
 
     /// Enters the guest's handler of `exception` under `observer`, which sees the accesses to memory that it takes.
-    pub(crate) fn deliver(&mut self, exception: Exception, observer: &mut dyn Observer) -> Delivery {
+    pub(crate) fn deliver(&mut self, exception: Exception, pc: u64, observer: &mut dyn Observer) -> Delivery {
         // SAFETY: as in `run`.
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
-        let delivery = self.unicorn.deliver(exception.vector, exception.source, exception.error_code);
+        let delivery = self.unicorn.deliver(exception, pc);
         self.link.observer = None;
         delivery
     }

@@ -102,9 +102,9 @@ impl Engines {
     }
 
     /// Enters the guest's handler of `exception`, where the registers are seated in the precise engine.
-    pub(crate) fn deliver(&mut self, exception: Exception, observer: &mut dyn Observer) -> Delivery {
+    pub(crate) fn deliver(&mut self, exception: Exception, pc: u64, observer: &mut dyn Observer) -> Delivery {
         let precise = self.precise.as_mut().expect("the registers are seated in this engine");
-        let delivery = precise.deliver(exception, observer);
+        let delivery = precise.deliver(exception, pc, observer);
         self.pc = precise.program_counter();
         delivery
     }

@@ -290,10 +290,11 @@ static bool is_usable_tss(const SegmentCache *tr)
 
 /*
  * Enters the guest's handler of `vector` as SDM 3A 6.12 to 6.14 say, by QEMU's own code; EIP is that of the faulting
- * instruction, or the next one's. An exception on the way is delivered in its place, as 6.15 (interrupt 8) says.
+ * instruction, or the next one's. An exception on the way is delivered in its place, as 6.15 (interrupt 8) says; on the way
+ * of INT n it is a fault of that instruction, which is at linear address `pc`.
  * Returns the vector whose handler is entered, -1 on a triple fault, -2 when there is no memory where the processor looked.
  */
-int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_code)
+int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_code, uint64_t pc)
 {
     CPUState *cpu = uc->cpu;
     CPUX86State *env = cpu->env_ptr;
@@ -325,6 +326,13 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
         /* An exception was raised on the way here, or memory is missing. */
         is_hardware = false;
         is_on_the_way = true;
+        if (source == SOURCE_SOFTWARE) {
+            env->eip = pc - env->segs[R_CS].base;
+            if (!(env->hflags & HF_CS64_MASK)) {
+                env->eip = (uint32_t)env->eip;
+            }
+            env->eflags |= RF_MASK;
+        }
     }
     if (is_on_the_way && uc->invalid_error != UC_ERR_OK) {
         result = -2;

@@ -1,7 +1,7 @@
 //! One Unicorn engine, owned: opening, mapping, hooking, running, and moving a core's state in and out.
 
 use super::super::cpu_state::CpuState;
-use super::super::interruption::{Delivery, Openness, Source};
+use super::super::interruption::{Delivery, Exception, Openness};
 use super::super::paging::Mode;
 use crate::memory::Stretch;
 use fencepost_devices::PhysAddr;
@@ -35,7 +35,7 @@ unsafe extern "C" {
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
-    fn fencepost_deliver(uc: *mut sys::uc_engine, vector: c_int, source: c_int, error_code: c_int) -> c_int;
+    fn fencepost_deliver(uc: *mut sys::uc_engine, vector: c_int, source: c_int, error_code: c_int, pc: u64) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
     fn fencepost_configure(uc: *mut sys::uc_engine, bytes: u32) -> c_int;
@@ -214,9 +214,10 @@ impl Unicorn {
     }
 
     /// Enters the guest's handler of an interruption, between two runs. Its accesses to memory are reported to the hooks.
-    pub(super) fn deliver(&self, vector: u32, source: Source, error_code: u32) -> Delivery {
+    pub(super) fn deliver(&self, exception: Exception, pc: u64) -> Delivery {
+        let Exception { vector, source, error_code } = exception;
         // SAFETY: the engine is open and not running; hooks only touch data that is valid meanwhile.
-        match unsafe { fencepost_deliver(self.handle, vector as c_int, source as c_int, error_code as c_int) } {
+        match unsafe { fencepost_deliver(self.handle, vector as c_int, source as c_int, error_code as c_int, pc) } {
             -1 => Delivery::TripleFault,
             -2 => Delivery::NoMemory,
             vector => Delivery::Entered { vector: vector as u32 },

@@ -143,6 +143,8 @@ pub struct Runner {
     policy: Policy,
     choices: Option<Vec<Choice>>,
     steps: u64,
+    /// For each core, how many instructions of it these were.
+    instructions: Vec<u64>,
     /// For each core, how many more steps the interrupt that it could take is held off.
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
@@ -155,8 +157,16 @@ impl Runner {
     /// Runs `machine` under `policy`, recording its choices.
     pub fn new(machine: Machine, policy: Policy) -> Runner {
         let cores = usize::from(machine.settings().cores);
-        let (patience, waits) = (vec![None; cores], vec![None; cores]);
-        Runner { machine, policy, choices: Some(Vec::new()), steps: 0, patience, script: Script::default(), waits }
+        Runner {
+            machine,
+            policy,
+            choices: Some(Vec::new()),
+            steps: 0,
+            instructions: vec![0; cores],
+            patience: vec![None; cores],
+            script: Script::default(),
+            waits: vec![None; cores],
+        }
     }
 
     /// Does not record the choices: a long run need not keep them.
@@ -189,6 +199,11 @@ impl Runner {
     /// Steps taken so far, by all cores.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Instructions completed so far, by each core. Steps that are none are interrupts taken, and time that passed.
+    pub fn instructions(&self) -> &[u64] {
+        &self.instructions
     }
 
     /// The schedule of everything so far; `None` when nothing is recorded.
@@ -283,6 +298,7 @@ impl Runner {
                 };
                 let taken = self.machine.apply(part).map_err(|problem| diverged(problem.to_string()))?;
                 self.steps += taken + u64::from(part == Choice::Pass);
+                self.count_instructions(part, taken);
                 self.record(with_steps(part, self.steps_to_record(taken).max(1)));
                 if watch(&mut self.machine) {
                     return Ok(Ended::Interrupted);
@@ -451,6 +467,7 @@ impl Runner {
         let pending = self.core(core).buffer.entries().len();
         let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;
+        self.count_instructions(Choice::Run { core, steps, drained }, taken);
         let steps = self.steps_to_record(taken);
         if steps > 0 {
             self.record(Choice::Run { core, steps, drained });
@@ -518,8 +535,18 @@ impl Runner {
     fn try_apply(&mut self, choice: Choice) -> bool {
         let Ok(steps) = self.machine.apply(choice) else { return false };
         self.steps += steps;
+        self.count_instructions(choice, steps);
         self.record(choice);
         true
+    }
+
+    /// Those of the `steps` of `choice` that were instructions.
+    fn count_instructions(&mut self, choice: Choice, steps: u64) {
+        match choice {
+            Choice::Run { core, .. } | Choice::Access { core } => self.instructions[core.index()] += steps,
+            Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => (),
+            Choice::Type { .. } | Choice::Receive { .. } => (),
+        }
     }
 
     fn record(&mut self, choice: Choice) {

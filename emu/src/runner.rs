@@ -14,7 +14,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
 use crate::core::run::GivesWay;
-use crate::input::{Place, Script};
+use crate::input::Script;
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
@@ -255,19 +255,26 @@ impl Runner {
     /// Types and sends what is due, as fast as it is taken. Returns whether anything was.
     fn give_input(&mut self, idle: bool) -> bool {
         let mut has_given = false;
-        while let Some((place, byte)) = self.script.next(self.machine.outer_state().time, idle) {
-            let bus = self.machine.outer_state().board.bus();
-            let (is_taken, choice) = match place {
-                Place::Keys => (bus.device::<I8042>().is_some_and(|it| it.untyped() == 0), Choice::Type { byte }),
-                Place::Serial => (bus.device::<Uart16550>().is_some_and(|it| it.room() > 0), Choice::Receive { byte }),
-            };
-            if !is_taken || !self.try_apply(choice) {
+        while let Some(choice) = self.script.next(self.machine.outer_state().time, idle) {
+            if !self.is_taken(choice) || !self.try_apply(choice) {
                 break;
             }
             self.script.advance();
             has_given = true;
         }
         has_given
+    }
+
+    /// Whether the guest takes what comes from outside as fast as it comes.
+    fn is_taken(&self, choice: Choice) -> bool {
+        let bus = self.machine.outer_state().board.bus();
+        match choice {
+            Choice::Type { .. } => bus.device::<I8042>().is_some_and(|it| it.untyped() == 0),
+            Choice::Mouse { .. } => bus.device::<I8042>().is_some_and(I8042::awaits_mouse),
+            Choice::Receive { .. } => bus.device::<Uart16550>().is_some_and(|it| it.room() > 0),
+            Choice::Run { .. } | Choice::Access { .. } | Choice::Drain { .. } => true,
+            Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
+        }
     }
 
     /// Applies the choices of `schedule`, which must be for this machine, instead of asking the policy.
@@ -545,7 +552,7 @@ impl Runner {
         match choice {
             Choice::Run { core, .. } | Choice::Access { core } => self.instructions[core.index()] += steps,
             Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => (),
-            Choice::Type { .. } | Choice::Receive { .. } => (),
+            Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => (),
         }
     }
 
@@ -578,7 +585,7 @@ fn steps_of(choice: Choice) -> u64 {
     match choice {
         Choice::Run { steps, .. } => steps,
         Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => 0,
-        Choice::Type { .. } | Choice::Receive { .. } => 0,
+        Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => 0,
     }
 }
 
@@ -592,6 +599,7 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
         | Choice::Interrupt { .. }
         | Choice::Type { .. }
         | Choice::Receive { .. }
+        | Choice::Mouse { .. }
         | Choice::Pass => choice,
     }
 }
@@ -600,7 +608,8 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
     let may_step = match choice {
         Choice::Run { .. } | Choice::Access { .. } | Choice::Interrupt { .. } | Choice::Pass => true,
-        Choice::Drain { .. } | Choice::Arrive | Choice::Type { .. } | Choice::Receive { .. } => false,
+        Choice::Drain { .. } | Choice::Arrive => false,
+        Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => false,
     };
     (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))
 }

@@ -149,6 +149,11 @@ impl I8042 {
         self.schedule();
     }
 
+    /// Whether the guest listens to the mouse, and has been told all that has happened to it.
+    pub fn awaits_mouse(&self) -> bool {
+        self.mouse.awaits_news()
+    }
+
     /// The lights as the guest set them: bit 0 scroll lock, 1 num lock, 2 caps lock.
     pub fn leds(&self) -> u8 {
         self.keyboard.leds()

@@ -22,8 +22,8 @@ use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
     ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, FwCfg,
-    I8042, IoApic, Irq, Line, LocalApic, Message, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl, Signal, Space,
-    TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
+    I8042, IoApic, Irq, Line, LocalApic, Message, MouseButtons, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl,
+    Signal, Space, TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
 };
 use std::collections::VecDeque;
 
@@ -260,6 +260,15 @@ impl Board {
         self.change::<I8042>(around, |keyboard| {
             // What no key writes is not possible as a choice.
             _ = keyboard.type_text(&char::from(byte).to_string());
+            Vec::new()
+        });
+    }
+
+    /// The mouse moves, and its buttons are then `buttons`.
+    pub(crate) fn move_mouse(&mut self, dx: i16, dy: i16, buttons: MouseButtons, around: &mut Surroundings) {
+        around.log.push(Event::MouseMoved { dx, dy, buttons: buttons.bits() });
+        self.change::<I8042>(around, |controller| {
+            controller.mouse(dx, dy, buttons);
             Vec::new()
         });
     }

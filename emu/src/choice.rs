@@ -1,6 +1,7 @@
 //! Choices: all the nondeterminism a machine has, what comes from outside included.
 
 use crate::core::CoreId;
+use fencepost_devices::MouseButtons;
 
 /// One thing that can happen next.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,6 +43,15 @@ pub enum Choice {
     Receive {
         /// The byte.
         byte: u8,
+    },
+    /// Somebody moves the mouse, or presses or releases its buttons.
+    Mouse {
+        /// How far it moves to the right, in counts of the mouse.
+        dx: i16,
+        /// How far it moves away from the user, which is up on a screen.
+        dy: i16,
+        /// The buttons that are then down.
+        buttons: MouseButtons,
     },
     /// While all cores wait, time goes on to when a device next does something.
     Pass,

@@ -1,30 +1,35 @@
-//! What somebody types on the keyboard and sends down the serial line, and when: a script.
+//! What somebody types on the keyboard, does with the mouse and sends down the serial line, and when: a script.
 //!
-//! Each line of a script is a moment, a place and a text:
+//! Each line of a script is a moment and something that is done then:
 //!
 //! ```text
 //! # the shell is there at its first prompt
 //! after "$ " keys "ls\n"
 //! at 2.5s serial "echo hi\n"
 //! keys "\u0003"
+//! mouse move 10 -5
+//! mouse press left
+//! mouse release left
 //! ```
 //!
 //! `at` counts seconds of virtual time, `after` waits until the serial output has said the text since the line before, and
 //! without either it is right after that line. Texts are quoted as in JSON.
+//! The mouse moves so many counts to the right and away from the user, or, negative, to the left and towards the user.
+//! Everything waits until the guest takes it: a key until those before have reached the keyboard's buffer, a byte until the
+//! serial port has room, the mouse until the guest has turned its reports on and been told all that happened before.
 //! A run becomes its script's [choices](crate::choice::Choice), so a recorded schedule needs no script.
 
-use fencepost_devices::{I8042, TICKS_PER_SECOND, Ticks};
+use crate::choice::Choice;
+use fencepost_devices::{I8042, MouseButtons, TICKS_PER_SECOND, Ticks};
 use std::collections::VecDeque;
 
-/// A text, where it goes and when.
+/// Something that is done, and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cue {
     /// When it begins.
     pub when: When,
-    /// Where it goes.
-    pub place: Place,
-    /// What is typed or sent, in ASCII.
-    pub text: String,
+    /// What is done.
+    pub what: What,
 }
 
 /// The moment of a cue.
@@ -38,13 +43,24 @@ pub enum When {
     After(String),
 }
 
-/// Where a text goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// The keyboard.
-    Keys,
-    /// The serial port.
-    Serial,
+/// What is done in a cue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// This text is typed on the keyboard, in ASCII.
+    Keys(String),
+    /// This text is sent down the serial line, in ASCII.
+    Serial(String),
+    /// The mouse moves.
+    Move {
+        /// To the right, in counts of the mouse.
+        dx: i16,
+        /// Away from the user.
+        dy: i16,
+    },
+    /// This button of the mouse goes down.
+    Press(MouseButtons),
+    /// This button of the mouse goes up.
+    Release(MouseButtons),
 }
 
 /// Cues in their order.
@@ -54,6 +70,8 @@ pub struct Script {
     cues: VecDeque<Cue>,
     /// What the serial output has said since the last cue was over.
     heard: String,
+    /// The buttons of the mouse that are down.
+    buttons: MouseButtons,
 }
 
 /// How much of the serial output is remembered, in bytes: more than anybody waits for.
@@ -65,9 +83,9 @@ impl Script {
     /// # Errors
     /// No key writes one of the characters.
     pub fn keys(text: &str) -> Result<Script, String> {
-        check(Place::Keys, text)?;
-        let cue = Cue { when: When::Next, place: Place::Keys, text: text.to_owned() };
-        Ok(Script { cues: VecDeque::from([cue]), heard: String::new() })
+        check_keys(text)?;
+        let cue = Cue { when: When::Next, what: What::Keys(text.to_owned()) };
+        Ok(Script { cues: VecDeque::from([cue]), ..Script::default() })
     }
 
     /// This script, and then `other`.
@@ -90,26 +108,50 @@ impl Script {
         }
     }
 
-    /// The next character and where it goes, if its time has come; with `idle`, nothing else can happen before it.
-    pub(crate) fn next(&self, now: Ticks, idle: bool) -> Option<(Place, u8)> {
+    /// What comes next, a character or a movement, if its time has come; with `idle`, nothing else can happen before it.
+    pub(crate) fn next(&self, now: Ticks, idle: bool) -> Option<Choice> {
         let cue = self.cues.front()?;
         let is_due = match &cue.when {
             When::Next => true,
             When::At(at) => idle || *at <= now,
             When::After(text) => self.heard.contains(text.as_str()),
         };
-        let byte = cue.text.bytes().next()?;
-        is_due.then_some((cue.place, byte))
+        let mouse = |dx, dy| Choice::Mouse { dx, dy, buttons: cue.what.buttons_after(self.buttons) };
+        let choice = match &cue.what {
+            What::Keys(text) => Choice::Type { byte: text.bytes().next()? },
+            What::Serial(text) => Choice::Receive { byte: text.bytes().next()? },
+            What::Move { dx, dy } => mouse(*dx, *dy),
+            What::Press(_) | What::Release(_) => mouse(0, 0),
+        };
+        is_due.then_some(choice)
     }
 
-    /// The character that [`next`](Script::next) gave has been typed or sent.
+    /// What [`next`](Script::next) gave has been done.
     pub(crate) fn advance(&mut self) {
         let Some(cue) = self.cues.front_mut() else { return };
-        cue.text.remove(0);
+        self.buttons = cue.what.buttons_after(self.buttons);
         cue.when = When::Next;
-        if cue.text.is_empty() {
+        let is_over = match &mut cue.what {
+            What::Keys(text) | What::Serial(text) => {
+                text.remove(0);
+                text.is_empty()
+            }
+            What::Move { .. } | What::Press(_) | What::Release(_) => true,
+        };
+        if is_over {
             self.cues.pop_front();
             self.heard.clear();
+        }
+    }
+}
+
+impl What {
+    /// The buttons of the mouse that are down when it is done, if `before` were.
+    fn buttons_after(&self, before: MouseButtons) -> MouseButtons {
+        match *self {
+            What::Press(button) => before | button,
+            What::Release(button) => before - button,
+            What::Keys(_) | What::Serial(_) | What::Move { .. } => before,
         }
     }
 }
@@ -132,7 +174,10 @@ impl std::str::FromStr for Script {
 }
 
 /// What a line of a script looks like, for messages.
-const FORM: &str = "a line is [at SECONDSs | after \"TEXT\"] keys|serial \"TEXT\"";
+const FORM: &str = "a line is [at SECONDSs | after \"TEXT\"] keys|serial \"TEXT\", or `mouse` and what it does";
+
+/// What the mouse does, for messages.
+const MOUSE_FORM: &str = "the mouse does `move DX DY`, `press BUTTON` or `release BUTTON`";
 
 fn parse_cue(line: &str) -> Result<Cue, String> {
     let (when, rest) = if let Some(rest) = line.strip_prefix("at ") {
@@ -148,11 +193,17 @@ fn parse_cue(line: &str) -> Result<Cue, String> {
         (When::Next, line)
     };
     let (place, rest) = rest.trim_start().split_once(' ').ok_or(FORM)?;
-    let place = match place {
-        "keys" => Place::Keys,
-        "serial" => Place::Serial,
-        other => return Err(format!("`{other}` is neither `keys` nor `serial`; {FORM}")),
+    let what = match place {
+        "keys" => What::Keys(parse_whole_text(rest, check_keys)?),
+        "serial" => What::Serial(parse_whole_text(rest, check_serial)?),
+        "mouse" => parse_mouse(rest)?,
+        other => return Err(format!("`{other}` is none of `keys`, `serial` and `mouse`; {FORM}")),
     };
+    Ok(Cue { when, what })
+}
+
+/// The quoted text that `rest` is, which `check` has nothing against.
+fn parse_whole_text(rest: &str, check: fn(&str) -> Result<(), String>) -> Result<String, String> {
     let (text, rest) = parse_text(rest)?;
     if !rest.trim().is_empty() {
         return Err(format!("`{}` is one word too many; {FORM}", rest.trim()));
@@ -160,8 +211,34 @@ fn parse_cue(line: &str) -> Result<Cue, String> {
     if text.is_empty() {
         return Err("it types nothing".to_owned());
     }
-    check(place, &text)?;
-    Ok(Cue { when, place, text })
+    check(&text)?;
+    Ok(text)
+}
+
+/// What the mouse does: `move DX DY`, `press BUTTON`, `release BUTTON`.
+fn parse_mouse(rest: &str) -> Result<What, String> {
+    match rest.split_whitespace().collect::<Vec<_>>()[..] {
+        ["move", dx, dy] => match (parse_distance(dx)?, parse_distance(dy)?) {
+            (0, 0) => Err("it moves the mouse nowhere".to_owned()),
+            (dx, dy) => Ok(What::Move { dx, dy }),
+        },
+        ["press", button] => Ok(What::Press(parse_button(button)?)),
+        ["release", button] => Ok(What::Release(parse_button(button)?)),
+        _ => Err(format!("`{}` is nothing that a mouse does; {MOUSE_FORM}", rest.trim())),
+    }
+}
+
+fn parse_distance(text: &str) -> Result<i16, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a distance, a whole number from {} to {}", i16::MIN, i16::MAX))
+}
+
+fn parse_button(text: &str) -> Result<MouseButtons, String> {
+    match text {
+        "left" => Ok(MouseButtons::LEFT),
+        "right" => Ok(MouseButtons::RIGHT),
+        "middle" => Ok(MouseButtons::MIDDLE),
+        _ => Err(format!("`{text}` is no button; there are left, right and middle")),
+    }
 }
 
 /// A quoted text at the start of `from`, and what follows it.
@@ -181,15 +258,17 @@ fn parse_time(text: &str) -> Result<Ticks, String> {
     Ok(Ticks((seconds * TICKS_PER_SECOND as f64) as u64))
 }
 
-fn check(place: Place, text: &str) -> Result<(), String> {
-    let is_right = |c: &char| match place {
-        Place::Keys => I8042::can_type(*c),
-        Place::Serial => c.is_ascii(),
-    };
-    match (place, text.chars().find(|c| !is_right(c))) {
-        (_, None) => Ok(()),
-        (Place::Keys, Some(other)) => Err(format!("no key of a US keyboard writes {other:?}")),
-        (Place::Serial, Some(other)) => Err(format!("{other:?} is not one byte of ASCII")),
+fn check_keys(text: &str) -> Result<(), String> {
+    match text.chars().find(|c| !I8042::can_type(*c)) {
+        None => Ok(()),
+        Some(other) => Err(format!("no key of a US keyboard writes {other:?}")),
+    }
+}
+
+fn check_serial(text: &str) -> Result<(), String> {
+    match text.chars().find(|c| !c.is_ascii()) {
+        None => Ok(()),
+        Some(other) => Err(format!("{other:?} is not one byte of ASCII")),
     }
 }
 
@@ -200,8 +279,11 @@ mod tests {
     /// Everything that comes at `now`, typed at once.
     fn taken(script: &mut Script, now: u64, idle: bool) -> String {
         let mut text = String::new();
-        while let Some((_, byte)) = script.next(Ticks(now), idle) {
-            text.push(char::from(byte));
+        while let Some(choice) = script.next(Ticks(now), idle) {
+            match choice {
+                Choice::Type { byte } | Choice::Receive { byte } => text.push(char::from(byte)),
+                other => text.push_str(&format!("[{}]", crate::schedule::text_of(other))),
+            }
             script.advance();
         }
         text
@@ -230,16 +312,24 @@ mod tests {
         say(&mut script, "init\n$");
         assert_eq!(script.next(Ticks(0), true), None);
         say(&mut script, " ");
-        assert_eq!(script.next(Ticks(0), false), Some((Place::Serial, b'l')));
+        assert_eq!(script.next(Ticks(0), false), Some(Choice::Receive { byte: b'l' }));
         assert_eq!(taken(&mut script, 0, false), "ls\n", "the second prompt has not come");
         say(&mut script, "README\n$ ");
-        assert_eq!(script.next(Ticks(0), false), Some((Place::Keys, 3)));
+        assert_eq!(script.next(Ticks(0), false), Some(Choice::Type { byte: 3 }));
     }
 
     #[test]
     fn comments_and_empty_lines_are_nothing_and_texts_follow_each_other() {
         let mut script: Script = "# one\n\n  keys \"a\"\nkeys \"b\"\n".parse().expect("it is well-formed");
         assert_eq!(taken(&mut script, 0, false), "ab");
+    }
+
+    #[test]
+    fn the_mouse_keeps_its_buttons_down_until_they_are_released() {
+        let script = "mouse press left\nkeys \"a\"\nmouse move 10 -5\nmouse press middle\nat 1s mouse release left\n";
+        let mut script: Script = script.parse().expect("it is well-formed");
+        assert_eq!(taken(&mut script, 0, false), "[m0,0,1]a[m10,-5,1][m0,0,5]");
+        assert_eq!(taken(&mut script, TICKS_PER_SECOND, false), "[m0,0,4]");
     }
 
     #[test]
@@ -250,6 +340,16 @@ mod tests {
             "keys \"\"",
             "keys \"a\" \"b\"",
             "mouse \"a\"",
+            "mouse move 1",
+            "mouse move 0 0",
+            "mouse move 1 2 3",
+            "mouse move 1.5 2",
+            "mouse move 40000 0",
+            "mouse press",
+            "mouse press both",
+            "mouse press left right",
+            "at 2 mouse press left",
+            "pen \"a\"",
             "at keys \"a\"",
             "at 2 keys \"a\"",
             "at -1s keys \"a\"",

@@ -119,7 +119,7 @@ impl Machine {
 
     /// Everything that can happen next, one step at a time; empty when nothing can.
     ///
-    /// What comes from outside ([`Choice::Type`], [`Choice::Receive`]) can always happen and is not listed.
+    /// What comes from outside ([`Choice::Type`], [`Choice::Receive`], [`Choice::Mouse`]) can always happen and is not listed.
     pub fn choices(&mut self) -> Vec<Choice> {
         let mut choices = Vec::new();
         if self.state.stop.is_some() {
@@ -174,6 +174,10 @@ impl Machine {
             }
             Choice::Receive { byte } => {
                 self.disturb(|board, around| board.receive(byte, around));
+                0
+            }
+            Choice::Mouse { dx, dy, buttons } => {
+                self.disturb(|board, around| board.move_mouse(dx, dy, buttons, around));
                 0
             }
             Choice::Pass => {
@@ -313,7 +317,7 @@ impl Machine {
                 Choice::Arrive => !self.state.board.posted().is_empty(),
                 Choice::Interrupt { core } => core_of(core).is_some() && self.interrupt_request(core).is_some(),
                 Choice::Type { byte } => I8042::can_type(byte.into()),
-                Choice::Receive { .. } => true,
+                Choice::Receive { .. } | Choice::Mouse { .. } => true,
                 Choice::Pass => self.may_pass(),
             }
     }

@@ -16,7 +16,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
 use crate::core::run::GivesWay;
-use crate::input::{Place, Script};
+use crate::input::Script;
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
@@ -142,6 +142,8 @@ pub struct Runner {
     policy: Policy,
     choices: Option<Vec<Choice>>,
     steps: u64,
+    /// For each core, how many instructions of it these were.
+    instructions: Vec<u64>,
     /// For each core, how many more steps the interrupt that it could take is held off.
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
@@ -158,6 +160,7 @@ impl Runner {
             policy,
             choices: Some(Vec::new()),
             steps: 0,
+            instructions: vec![0; cores],
             patience: vec![None; cores],
             script: Script::default(),
             contention: Contention::new(cores),
@@ -194,6 +197,11 @@ impl Runner {
     /// Steps taken so far, by all cores.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// Instructions completed so far, by each core. Steps that are none are interrupts taken, and time that passed.
+    pub fn instructions(&self) -> &[u64] {
+        &self.instructions
     }
 
     /// The schedule of everything so far; `None` when nothing is recorded.
@@ -245,19 +253,26 @@ impl Runner {
     /// Types and sends what is due, as fast as it is taken. Returns whether anything was.
     fn give_input(&mut self, idle: bool) -> bool {
         let mut has_given = false;
-        while let Some((place, byte)) = self.script.next(self.machine.outer_state().time, idle) {
-            let bus = self.machine.outer_state().board.bus();
-            let (is_taken, choice) = match place {
-                Place::Keys => (bus.device::<I8042>().is_some_and(|it| it.untyped() == 0), Choice::Type { byte }),
-                Place::Serial => (bus.device::<Uart16550>().is_some_and(|it| it.room() > 0), Choice::Receive { byte }),
-            };
-            if !is_taken || !self.try_apply(choice) {
+        while let Some(choice) = self.script.next(self.machine.outer_state().time, idle) {
+            if !self.is_taken(choice) || !self.try_apply(choice) {
                 break;
             }
             self.script.advance();
             has_given = true;
         }
         has_given
+    }
+
+    /// Whether the guest takes what comes from outside as fast as it comes.
+    fn is_taken(&self, choice: Choice) -> bool {
+        let bus = self.machine.outer_state().board.bus();
+        match choice {
+            Choice::Type { .. } => bus.device::<I8042>().is_some_and(|it| it.untyped() == 0),
+            Choice::Mouse { .. } => bus.device::<I8042>().is_some_and(I8042::awaits_mouse),
+            Choice::Receive { .. } => bus.device::<Uart16550>().is_some_and(|it| it.room() > 0),
+            Choice::Run { .. } | Choice::Access { .. } | Choice::Drain { .. } => true,
+            Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
+        }
     }
 
     /// Applies the choices of `schedule`, which must be for this machine, instead of asking the policy.
@@ -288,6 +303,7 @@ impl Runner {
                 };
                 let taken = self.machine.apply(part).map_err(|problem| diverged(problem.to_string()))?;
                 self.steps += taken + u64::from(part == Choice::Pass);
+                self.count_instructions(part, taken);
                 self.record(with_steps(part, self.steps_to_record(taken).max(1)));
                 if watch(&mut self.machine) {
                     return Ok(Ended::Interrupted);
@@ -461,6 +477,7 @@ impl Runner {
         let pending = self.core(core).buffer.entries().len();
         let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;
+        self.count_instructions(Choice::Run { core, steps, drained }, taken);
         let steps = self.steps_to_record(taken);
         if steps > 0 {
             self.record(Choice::Run { core, steps, drained });
@@ -528,8 +545,18 @@ impl Runner {
     fn try_apply(&mut self, choice: Choice) -> bool {
         let Ok(steps) = self.machine.apply(choice) else { return false };
         self.steps += steps;
+        self.count_instructions(choice, steps);
         self.record(choice);
         true
+    }
+
+    /// Those of the `steps` of `choice` that were instructions.
+    fn count_instructions(&mut self, choice: Choice, steps: u64) {
+        match choice {
+            Choice::Run { core, .. } | Choice::Access { core } => self.instructions[core.index()] += steps,
+            Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => (),
+            Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => (),
+        }
     }
 
     fn record(&mut self, choice: Choice) {
@@ -561,7 +588,7 @@ fn steps_of(choice: Choice) -> u64 {
     match choice {
         Choice::Run { steps, .. } => steps,
         Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => 0,
-        Choice::Type { .. } | Choice::Receive { .. } => 0,
+        Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => 0,
     }
 }
 
@@ -575,6 +602,7 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
         | Choice::Interrupt { .. }
         | Choice::Type { .. }
         | Choice::Receive { .. }
+        | Choice::Mouse { .. }
         | Choice::Pass => choice,
     }
 }
@@ -583,7 +611,8 @@ fn with_steps(choice: Choice, steps: u64) -> Choice {
 fn within(choice: Choice, budget: u64) -> Option<Choice> {
     let may_step = match choice {
         Choice::Run { .. } | Choice::Access { .. } | Choice::Interrupt { .. } | Choice::Pass => true,
-        Choice::Drain { .. } | Choice::Arrive | Choice::Type { .. } | Choice::Receive { .. } => false,
+        Choice::Drain { .. } | Choice::Arrive => false,
+        Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => false,
     };
     (!may_step || budget > 0).then(|| with_steps(choice, steps_of(choice).min(budget)))
 }

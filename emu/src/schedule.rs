@@ -16,6 +16,7 @@
 //! | `0i` | core 0 takes the interrupt that waits for it |
 //! | `k61` | somebody types the character of code 61 (in hexadecimal) on the keyboard |
 //! | `s61` | this byte arrives at the serial port from outside |
+//! | `m10,-5,1` | the mouse moves 10 to the right and 5 towards the user; its buttons are then 1 (1 left, 2 right, 4 middle, added) |
 //! | `t` | all cores wait, and time goes on to the next event of a device |
 //!
 //! Any but the first two may be repeated with `xN`: `0d0x3`. Lines may be broken at any blank; `#` starts a comment.
@@ -24,6 +25,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::machine::Settings;
 use crate::memory_model::MemoryModel;
+use fencepost_devices::MouseButtons;
 
 /// The first word of every schedule.
 pub const MAGIC: &str = "fencepost-schedule";
@@ -77,6 +79,7 @@ pub fn text_of(choice: Choice) -> String {
         Choice::Interrupt { core } => format!("{}i", core.0),
         Choice::Type { byte } => format!("k{byte:02x}"),
         Choice::Receive { byte } => format!("s{byte:02x}"),
+        Choice::Mouse { dx, dy, buttons } => format!("m{dx},{dy},{}", buttons.bits()),
         Choice::Pass => "t".to_owned(),
     }
 }
@@ -85,7 +88,7 @@ fn is_repeatable(choice: Choice) -> bool {
     match choice {
         Choice::Run { .. } => false,
         Choice::Access { .. } | Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
-        Choice::Type { .. } | Choice::Receive { .. } => true,
+        Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => true,
     }
 }
 
@@ -141,7 +144,8 @@ impl std::str::FromStr for Schedule {
 
 /// One choice and how often it is repeated.
 fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
-    let malformed = || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3, p, 0i, k61, s61 or t");
+    let malformed =
+        || format!("`{word}` is not a choice such as 0*12, 0*12!, 0+, 0d2, 0d0x3, p, 0i, k61, s61, m10,-5,1 or t");
     let (word, count) = match word.split_once('x') {
         Some((word, count)) => (word, count.parse().ok().filter(|&count| count > 0).ok_or_else(malformed)?),
         None => (word, 1),
@@ -170,12 +174,18 @@ fn parse_choice(word: &str) -> Result<(Choice, usize), String> {
     Ok((choice, count))
 }
 
-/// What comes from outside: the letter says where to, two hexadecimal digits what.
+/// What comes from outside: the letter says where to, two hexadecimal digits or the mouse's numbers what.
 fn parse_input(text: &str) -> Option<Choice> {
     let is_hexadecimal = |digits: &&str| digits.len() == 2 && digits.chars().all(|c| c.is_ascii_hexdigit());
     let byte = |digits: &str| u8::from_str_radix(digits, 16).ok();
     if let Some(digits) = text.strip_prefix('k').filter(is_hexadecimal) {
         return Some(Choice::Type { byte: byte(digits)? });
+    }
+    if let Some(numbers) = text.strip_prefix('m') {
+        let (dx, rest) = numbers.split_once(',')?;
+        let (dy, buttons) = rest.split_once(',')?;
+        let buttons = MouseButtons::from_bits(buttons.parse().ok()?)?;
+        return Some(Choice::Mouse { dx: dx.parse().ok()?, dy: dy.parse().ok()?, buttons });
     }
     let digits = text.strip_prefix('s').filter(is_hexadecimal)?;
     Some(Choice::Receive { byte: byte(digits)? })

@@ -10,15 +10,18 @@
 //! # Ok::<(), fencepost::testbench::BenchError>(())
 //! ```
 
+mod counts;
 mod output;
 mod series;
 mod until;
 
+pub use counts::{CoreCounts, Counts, Vectors};
 pub use output::Output;
 pub use series::Series;
 pub use until::Until;
 
 use crate::boot::BootError;
+use crate::core::CoreId;
 use crate::input::Script;
 use crate::loader::{Image, LoadError};
 use crate::machine::{Machine, Settings, Stop};
@@ -26,7 +29,7 @@ use crate::memory_model::MemoryModel;
 use crate::runner::{Diverged, Ended, IRQ_JITTER, Policy, Runner, Slices};
 use crate::schedule::Schedule;
 use crate::trace::Line;
-use fencepost_devices::{Ata, Framebuffer, Picture, Resolution, VgaText, VirtioNet, write_pcap};
+use fencepost_devices::{Ata, Framebuffer, Picture, Resolution, Ticks, VgaText, VirtioNet, write_pcap};
 use fencepost_programs::{Program, Variant};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -269,12 +272,14 @@ impl Testbench {
             runner = runner.without_record();
         }
         let mut output = Output::default();
+        let mut counts = Counts::new(self.settings.cores);
         let mut is_reached = false;
         let mut is_interrupted = false;
         let mut observe = |machine: &mut Machine| {
             for line in machine.take_events() {
                 is_interrupted |= watch(&line).is_break();
                 output.take(&line.event);
+                counts.take(&line.event);
                 is_reached |= until.is_reached(&line.event, &output);
             }
             is_reached || is_interrupted
@@ -286,7 +291,10 @@ impl Testbench {
         };
         let reached =
             is_reached || matches!((until, ended), (Until::End, Ended::Stopped) | (Until::Steps(_), Ended::StepLimit));
-        Ok(Run { runner, output, ended, reached, trace: Vec::new() })
+        for (core, &instructions) in runner.instructions().iter().enumerate() {
+            counts.set_instructions(CoreId(core as u8), instructions);
+        }
+        Ok(Run { runner, output, counts, ended, reached, trace: Vec::new() })
     }
 }
 
@@ -294,6 +302,7 @@ impl Testbench {
 pub struct Run {
     runner: Runner,
     output: Output,
+    counts: Counts,
     ended: Ended,
     reached: bool,
     trace: Vec<Line>,
@@ -341,6 +350,16 @@ impl Run {
     /// Steps taken by all cores.
     pub fn steps(&self) -> u64 {
         self.runner.steps()
+    }
+
+    /// Instructions, interrupts and exceptions, core by core.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The machine's time at the end.
+    pub fn time(&self) -> Ticks {
+        self.runner.outer_state().time
     }
 
     /// The whole content of disk `index`, if the guest has written to it.

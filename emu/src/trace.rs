@@ -73,6 +73,8 @@ pub enum Event {
     CoreReset { core: CoreId },
     /// A core has been started at `pc`.
     Started { core: CoreId, pc: u64 },
+    /// The mouse has moved to the right and away from the user, and its buttons are now `buttons`, as in its packets.
+    MouseMoved { dx: i16, dy: i16, buttons: u8 },
 }
 
 impl Event {

@@ -100,6 +100,15 @@ impl Mouse {
         !self.answers.is_empty() || !self.packet.is_empty()
     }
 
+    /// Whether somebody asks for what happens, and nothing has happened that is not told.
+    pub(super) fn awaits_news(&self) -> bool {
+        (self.reporting || self.mode == Mode::Remote) && !self.has_byte() && !self.has_news()
+    }
+
+    fn has_news(&self) -> bool {
+        (self.dx, self.dy, self.buttons) != (0, 0, self.told)
+    }
+
     /// The next byte goes out on the wire.
     pub(super) fn take(&mut self) -> u8 {
         let byte = self.answers.pop_front().or_else(|| self.packet.pop_front());
@@ -173,9 +182,8 @@ impl Mouse {
 
     /// Stream mode makes a packet of what happened, once the last one is sent.
     fn sample(&mut self) {
-        let news = (self.dx, self.dy, self.buttons) != (0, 0, self.told);
         let free = self.packet.is_empty() && self.answers.is_empty();
-        if news && free && self.reporting && self.mode == Mode::Stream && !self.wrapping {
+        if self.has_news() && free && self.reporting && self.mode == Mode::Stream && !self.wrapping {
             let packet = self.next_packet();
             self.last = packet.to_vec();
             self.packet = packet.into();

@@ -60,7 +60,11 @@ pub(super) struct Run {
     #[arg(long, value_name = "TEXT", help_heading = "The run", conflicts_with = "schedule")]
     keys: Option<String>,
 
-    /// Type and send what this script says: lines of [at 2.5s | after \"TEXT\"] keys|serial \"TEXT\"
+    /// Type and send what this script says
+    ///
+    /// Its lines are [at 2.5s | after \"TEXT\"] and one of keys \"TEXT\", serial \"TEXT\", mouse move DX DY,
+    /// mouse press BUTTON, mouse release BUTTON.
+    /// Without a time it is done once the line before it is; `after` waits for serial output; # starts a comment.
     #[arg(long, value_name = "FILE", help_heading = "The run", conflicts_with = "schedule")]
     input: Option<PathBuf>,
 

@@ -535,6 +535,7 @@ impl Happened {
                 | Event::Sent { .. }
                 | Event::Typed { .. }
                 | Event::Received { .. }
+                | Event::MouseMoved { .. }
                 | Event::Passed { .. } => (),
             }
         }

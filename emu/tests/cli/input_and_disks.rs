@@ -17,10 +17,26 @@ const WRITER: &[u8] = &[
     0x30, 0xc0, 0xe6, 0xf4, // exit with 0
 ];
 
+/// Turns the mouse on, sends its answer and the nine bytes of three packets down the serial line, and exits with 0.
+const MOUSE_READER: &[u8] = &[
+    0xfa, // cli
+    0xb0, 0xa8, 0xe6, 0x64, // mouse on
+    0xb0, 0xd4, 0xe6, 0x64, 0xb0, 0xf4, 0xe6, 0x60, // to the mouse: report
+    0xb9, 0x0a, 0x00, 0xba, 0xf8, 0x03, // ten bytes, to COM1
+    0xe4, 0x64, 0xa8, 0x01, 0x74, 0xfa, // wait for a byte
+    0xe4, 0x60, 0xee, 0xe2, 0xf5, // pass it on
+    0x30, 0xc0, 0xe6, 0xf4, // exit with 0
+];
+
 fn boot_disk() -> Vec<u8> {
+    boots(WRITER)
+}
+
+/// A disk that boots `code`.
+fn boots(code: &[u8]) -> Vec<u8> {
     let mut disk = vec![0xaa; 4 * 512];
     disk[..512].fill(0);
-    disk[..WRITER.len()].copy_from_slice(WRITER);
+    disk[..code.len()].copy_from_slice(code);
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
     disk
 }
@@ -49,6 +65,28 @@ fn keys_are_typed_and_recorded() {
     assert!(said.stdout.contains("hello"), "{said:?}");
     let again = folder.run("run keyboard --schedule keys.txt --serial").exits_with(0);
     assert_eq!(again.stdout, said.stdout);
+}
+
+#[test]
+fn the_mouse_does_what_a_script_says_and_is_recorded() {
+    let script = b"mouse press left\nmouse move 10 -5\nat 0.02s mouse release left\n";
+    let folder = Folder::new().with("mouse.img", &boots(MOUSE_READER)).with("input", script);
+    let packets = |words: &[&str]| {
+        let words = [&["run", "mouse.img", "--cores", "1", "--serial"], words].concat();
+        folder.command(&words).output().expect("the command can be started").stdout
+    };
+    let recorded = packets(&["--input", "input", "--record", "run.txt"]);
+    assert_eq!(recorded, [0xfa, 0x09, 0, 0, 0x29, 10, 0xfb, 0x08, 0, 0], "an answer and three packets");
+    assert_eq!(packets(&["--schedule", "run.txt"]), recorded);
+    let schedule = String::from_utf8(folder.read("run.txt")).expect("a schedule is text");
+    for choice in [" m0,0,1 ", " m10,-5,1 ", " m0,0,0 "] {
+        assert!(schedule.contains(choice), "no {choice} in {schedule}");
+    }
+    let hash =
+        |options: &str| folder.run(&format!("run mouse.img --cores 1 --json {options}")).json()["trace_hash"].clone();
+    assert_eq!(hash("--input input"), hash("--schedule run.txt"));
+    let late = folder.run("run mouse.img --cores 1 --input input --json").json();
+    assert!(late["virtual_seconds"].as_f64() >= Some(0.02), "the release waits for its time: {late}");
 }
 
 #[test]

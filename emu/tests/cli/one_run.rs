@@ -63,6 +63,50 @@ fn the_summary_has_outcome_and_replay() {
 }
 
 #[test]
+fn the_report_counts_what_each_core_did() {
+    let folder = Folder::new();
+    let report = folder.run("run exceptions --json").exits_with(0).json();
+    let counts = &report["counts"];
+    assert_eq!((&counts["exceptions"], &counts["page_faults"]), (&4.into(), &1.into()));
+    let core = &counts["cores"][0];
+    for vector in ["0", "6", "13", "14"] {
+        assert_eq!(core["exceptions"]["by_vector"][vector], 1, "exception {vector}");
+    }
+    assert_eq!(core["software_interrupts"]["by_vector"]["3"], 1, "INT3");
+    // All steps are instructions but the interrupts that were taken and the times when all slept.
+    let report = folder.run("run ipi --json").exits_with(0).json();
+    let of_cores = |field: &str| -> u64 {
+        let cores = report["counts"]["cores"].as_array().expect("a list");
+        cores.iter().map(|core| core[field].as_u64().or(core[field]["total"].as_u64()).expect("a number")).sum()
+    };
+    assert!(of_cores("interrupts") > 0, "{report}");
+    assert_eq!(report["counts"]["instructions"], of_cores("instructions"));
+    assert!(of_cores("instructions") + of_cores("interrupts") <= report["steps"].as_u64().expect("a number"));
+    assert!(report["virtual_seconds"].as_f64() > Some(0.0) && report["host"]["seconds"].as_f64() > Some(0.0));
+}
+
+#[test]
+fn a_replay_has_the_same_counts() {
+    let folder = Folder::new();
+    let recorded = folder.run("run timer/periodic --seed 3 --record run.txt --json").exits_with(0).json();
+    let replayed = folder.run("run timer --schedule run.txt --json").exits_with(0).json();
+    for field in ["counts", "virtual_seconds", "steps"] {
+        assert_eq!(recorded[field], replayed[field], "{field}");
+    }
+    assert!(recorded["counts"]["interrupts"].as_u64() > Some(0));
+}
+
+#[test]
+fn the_summary_has_counts_and_times() {
+    let said = Folder::new().run("run exceptions").exits_with(0);
+    assert!(
+        said.stderr.contains(" instructions, 0 interrupts, 4 exceptions (1 page fault), 1 software interrupt\n"),
+        "{said:?}"
+    );
+    assert!(said.stderr.contains(" s in the machine, "), "{said:?}");
+}
+
+#[test]
 fn json_is_one_report() {
     let report = Folder::new().run("run hello --seed 7 --model pso --json").exits_with(0).json();
     for (field, value) in [

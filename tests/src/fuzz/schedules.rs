@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 const STEPS: u64 = 2000;
 
 /// What schedules are about, and other things.
-const WORDS: [&str; 28] = [
+const WORDS: [&str; 34] = [
     "0+",
     "1+",
     "p",
@@ -34,6 +34,12 @@ const WORDS: [&str; 28] = [
     "0*0",
     "0+x0",
     "0+x50000001",
+    "k61",
+    "s0dx3",
+    "m10,-5,1",
+    "m-32768,32767,7x9",
+    "m1,2,8",
+    "m1,40000,0",
     "0*1x2",
     "-1+",
     "# x\n",

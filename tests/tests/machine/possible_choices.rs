@@ -36,7 +36,7 @@ fn is_possible(machine: &Machine, choice: Choice) -> bool {
             // These guests have no interrupts and no device that does anything by itself.
             Choice::Interrupt { .. } | Choice::Pass => false,
             Choice::Type { byte } => fencepost::devices::I8042::can_type(byte.into()),
-            Choice::Receive { .. } => true,
+            Choice::Receive { .. } | Choice::Mouse { .. } => true,
         }
 }
 
@@ -72,7 +72,7 @@ fn check_complete(machine: &mut Machine) {
             Choice::Access { .. } => false,
             Choice::Drain { .. } | Choice::Arrive | Choice::Interrupt { .. } | Choice::Pass => true,
             // Always possible, and so not listed.
-            Choice::Type { .. } | Choice::Receive { .. } => false,
+            Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. } => false,
         };
         assert!(!is_single || listed.contains(&choice) == is_possible(machine, choice), "{choice:?} among {listed:?}");
     }

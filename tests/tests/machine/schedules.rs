@@ -2,13 +2,14 @@
 
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
+use fencepost::devices::MouseButtons;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::schedule::Schedule;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p 1i tx2";
+const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p 1i tx2 m10,-5,1";
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let core = || (0..64u8).prop_map(CoreId);
@@ -20,6 +21,9 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
         core().prop_map(|core| Choice::Interrupt { core }),
         any::<u8>().prop_map(|byte| Choice::Type { byte }),
         any::<u8>().prop_map(|byte| Choice::Receive { byte }),
+        (any::<i16>(), any::<i16>(), 0..8_u8).prop_map(|(dx, dy, buttons)| {
+            Choice::Mouse { dx, dy, buttons: MouseButtons::from_bits_truncate(buttons) }
+        }),
         Just(Choice::Pass),
     ];
     // Repeated, so that the text is run-length coded.

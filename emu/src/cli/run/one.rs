@@ -14,6 +14,7 @@ use fencepost::machine::{Machine, Settings};
 use fencepost::schedule::{MOST_CHOICES, Schedule};
 use fencepost::testbench::{self, Testbench, Until};
 use std::path::Path;
+use std::time::Instant;
 
 /// How wide the screen is shown unless `COLUMNS` says how wide the terminal is.
 const USUAL_COLUMNS: u32 = 80;
@@ -34,7 +35,9 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
 
     let mut watcher = outputs.watcher(run)?;
     let until = run.until.as_ref().map_or(Until::End, |point| point.until());
+    let began = Instant::now();
     let mut finished = bench.run_interruptible(until, |line| watcher.take(line))?;
+    let took = began.elapsed();
     let seen = watcher.finish()?;
 
     let schedule = finished.schedule();
@@ -46,6 +49,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
         settings: &settings,
         seed: replayed.is_none().then(|| run.first_seed()),
         point: run.until.as_ref(),
+        took,
         replay: replay(run, target, &settings, replayed.as_ref()),
         explore: replayed.as_ref().and_then(|replayed| explore(run, target, &settings, replayed)),
     };

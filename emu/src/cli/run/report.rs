@@ -7,11 +7,13 @@ use crate::cli::run::fault::FaultReport;
 use crate::cli::run::point::Point;
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::counted;
+use fencepost::devices::TICKS_PER_SECOND;
 use fencepost::loader::Image;
 use fencepost::machine::{Settings, Stop};
 use fencepost::runner::Ended;
-use fencepost::testbench::Run;
+use fencepost::testbench::{CoreCounts, Counts, Run};
 use serde::Serialize;
+use std::time::Duration;
 
 /// How the run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -36,7 +38,7 @@ pub(super) enum How {
 }
 
 /// Everything there is to say about one run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub(super) struct Report {
     #[serde(flatten)]
     subject: Subject,
@@ -60,6 +62,12 @@ pub(super) struct Report {
     /// Whether the program's stanza lists the outcome for this model.
     listed: Option<bool>,
     steps: u64,
+    /// In all, and core by core.
+    counts: CountsReport,
+    /// Seconds of the machine's time.
+    virtual_seconds: f64,
+    /// What is not the same each time.
+    host: Host,
     frames: u64,
     /// Hash of all events, in hexadecimal.
     trace_hash: String,
@@ -77,6 +85,28 @@ pub(super) struct Report {
     missed: Option<String>,
 }
 
+/// What the cores did.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct CountsReport {
+    instructions: u64,
+    interrupts: u64,
+    exceptions: u64,
+    page_faults: u64,
+    software_interrupts: u64,
+    cores: Vec<CoreCounts>,
+}
+
+/// Seconds of the host after which it can be said how fast it is: before, it has mostly set the machine up.
+const LONG_ENOUGH: f64 = 0.5;
+
+/// How long the host took.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+struct Host {
+    seconds: f64,
+    /// Millions of guest instructions in a second of the host's time.
+    mips: f64,
+}
+
 /// What a report is made from, besides the run.
 pub(super) struct Asked<'a> {
     /// What was run.
@@ -89,6 +119,8 @@ pub(super) struct Asked<'a> {
     pub(super) seed: Option<u64>,
     /// The point of `--until`.
     pub(super) point: Option<&'a Point>,
+    /// How long the host took.
+    pub(super) took: Duration,
     /// The command line that gives the run again.
     pub(super) replay: Option<String>,
     /// The command line that explores from the schedule's end.
@@ -98,7 +130,7 @@ pub(super) struct Asked<'a> {
 impl Report {
     /// The report of `run`.
     pub(super) fn new(run: &mut Run, asked: Asked) -> Report {
-        let Asked { target, image, settings, seed, point, replay, explore } = asked;
+        let Asked { target, image, settings, seed, point, took, replay, explore } = asked;
         let ended = how(run, point);
         let fault = match run.stop() {
             Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
@@ -125,6 +157,9 @@ impl Report {
             hazard: judgement.map(|judgement| judgement == Judgement::Hazard),
             listed: judgement.map(|judgement| judgement != Judgement::Unlisted),
             steps: run.steps(),
+            counts: CountsReport::new(run.counts()),
+            virtual_seconds: run.time().0 as f64 / TICKS_PER_SECOND as f64,
+            host: Host::new(took, run.counts().instructions()),
             frames: run.frames(),
             trace_hash: format!("{:016x}", run.trace_hash()),
             serial: run.serial(),
@@ -177,6 +212,8 @@ impl Report {
         let seed = self.seed.map_or("replayed".to_owned(), |seed| format!("seed {seed}"));
         let (steps, cores) = (counted(self.steps, "step"), counted(u64::from(self.cores), "core"));
         note(&format!("run      {steps}, {cores}, {}, {seed}, trace {}", self.model, self.trace_hash));
+        note(&format!("counts   {}", self.counts));
+        note(&format!("time     {:.6} s in the machine, {}", self.virtual_seconds, self.host));
         if let Some(replay) = &self.replay {
             note(&format!("replay   {}", paint(replay, Colour::Faint, coloured)));
         }
@@ -209,6 +246,50 @@ impl Report {
         if let Some(missed) = &self.missed {
             note(&format!("         before {missed} of --until"));
         }
+    }
+}
+
+impl CountsReport {
+    fn new(counts: &Counts) -> CountsReport {
+        CountsReport {
+            instructions: counts.instructions(),
+            interrupts: counts.interrupts(),
+            exceptions: counts.exceptions(),
+            page_faults: counts.page_faults(),
+            software_interrupts: counts.software_interrupts(),
+            cores: counts.cores().to_vec(),
+        }
+    }
+}
+
+impl std::fmt::Display for CountsReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (interrupts, exceptions) = (counted(self.interrupts, "interrupt"), counted(self.exceptions, "exception"));
+        write!(f, "{}, {interrupts}, {exceptions}", counted(self.instructions, "instruction"))?;
+        if self.page_faults > 0 {
+            write!(f, " ({})", counted(self.page_faults, "page fault"))?;
+        }
+        if self.software_interrupts > 0 {
+            write!(f, ", {}", counted(self.software_interrupts, "software interrupt"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Host {
+    fn new(took: Duration, instructions: u64) -> Host {
+        let seconds = took.as_secs_f64();
+        Host { seconds, mips: instructions as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6 }
+    }
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} s of the host", self.seconds)?;
+        if self.seconds >= LONG_ENOUGH {
+            write!(f, ", {:.1} MIPS", self.mips)?;
+        }
+        Ok(())
     }
 }
 

@@ -77,7 +77,7 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
     if choice == Choice::Pass {
         return Err("in the explored region no time passes".into());
     }
-    if matches!(choice, Choice::Type { .. } | Choice::Receive { .. }) {
+    if matches!(choice, Choice::Type { .. } | Choice::Receive { .. } | Choice::Mouse { .. }) {
         return Err("in the explored region nothing comes from outside".into());
     }
     let (Choice::Run { core, .. } | Choice::Access { core } | Choice::Drain { core, .. } | Choice::Interrupt { core }) =
@@ -113,6 +113,7 @@ fn step_of(world: &mut World, state: &State, choice: Choice) -> Result<Step, Str
         | Choice::Arrive
         | Choice::Type { .. }
         | Choice::Receive { .. }
+        | Choice::Mouse { .. }
         | Choice::Pass => {
             if world.can_operate(state, core) {
                 return Ok(Step::Operate(core));

@@ -17,7 +17,7 @@ const WRITER: &[u8] = &[
     0x30, 0xc0, 0xe6, 0xf4, // exit with 0
 ];
 
-/// Starts a periodic timer, masks all lines but those in bit 0 to 7 of the byte at [`MASK_AT`], and sleeps for good.
+/// Starts a periodic timer, masks all lines, of the first eight those that the byte at [`MASK_AT`] says, and sleeps.
 const SLEEPER: &[u8] = &[
     0xb0, 0x34, 0xe6, 0x43, 0x30, 0xc0, 0xe6, 0x40, 0xe6, 0x40, // counter 0, mode 2, the longest period
     0xb0, 0xff, 0xe6, 0xa1, 0xb0, 0xff, 0xe6, 0x21, // masks

@@ -107,7 +107,13 @@ impl Bus {
 
     /// When the next device does something by itself.
     pub fn next_event(&self) -> Option<Ticks> {
-        self.devices.iter().filter_map(|device| device.next_event()).min()
+        self.next_event_besides(&[])
+    }
+
+    /// The same without the devices in `left_out`.
+    pub fn next_event_besides(&self, left_out: &[DeviceId]) -> Option<Ticks> {
+        let devices = self.devices.iter().enumerate().filter(|(index, _)| !left_out.contains(&DeviceId(*index)));
+        devices.filter_map(|(_, device)| device.next_event()).min()
     }
 
     /// The device that answers at `address` and the offset it is told.

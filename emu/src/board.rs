@@ -150,6 +150,15 @@ impl Board {
         self.next_event
     }
 
+    /// When something happens by itself that may interrupt a core, as far as can be told while no core runs: what a clock
+    /// does to a line that nobody listens to wakes none, however often.
+    pub(crate) fn next_waking_event(&self) -> Option<Ticks> {
+        let clocks = [(self.bus.id_of::<Pit8254>(), Pit8254::IRQ), (self.bus.id_of::<CmosRtc>(), CmosRtc::IRQ)];
+        let unheard = clocks.into_iter().filter(|(_, irq)| !self.listens_to(*irq));
+        let unheard: Vec<DeviceId> = unheard.filter_map(|(clock, _)| clock).collect();
+        [self.bus.next_event_besides(&unheard), self.interrupts.next_event()].into_iter().flatten().min()
+    }
+
     /// Writes on their way to devices, oldest first.
     pub fn posted(&self) -> &VecDeque<Posted> {
         &self.posted
@@ -291,11 +300,13 @@ impl Board {
 
     /// Whether what is typed or received can interrupt a core.
     pub(crate) fn listens(&self) -> bool {
-        let lines = [I8042::IRQS[0], I8042::IRQS[1], Uart16550::IRQ];
+        [I8042::IRQS[0], I8042::IRQS[1], Uart16550::IRQ].into_iter().any(|irq| self.listens_to(irq))
+    }
+
+    /// Whether an interrupt controller lets this line through.
+    fn listens_to(&self, irq: Irq) -> bool {
         let (pic, io_apic) = (self.bus.device::<Pic8259>(), self.bus.device::<IoApic>());
-        lines
-            .into_iter()
-            .any(|irq| pic.is_some_and(|pic| pic.listens_to(irq)) || io_apic.is_some_and(|io| io.listens_to(irq.0)))
+        pic.is_some_and(|pic| pic.listens_to(irq)) || io_apic.is_some_and(|io| io.listens_to(pin_of(irq)))
     }
 
     /// The vector of the interrupt that `core` takes, of those it is asked to take.
@@ -385,8 +396,7 @@ impl Board {
         if let Some(pic) = self.bus.device_mut::<Pic8259>() {
             pic.set_line(irq, high);
         }
-        let pin = if irq == Pit8254::IRQ { TIMER_PIN } else { irq.0 };
-        self.bus.device_mut::<IoApic>().map(|io| io.set_line(pin, high)).unwrap_or_default()
+        self.bus.device_mut::<IoApic>().map(|io| io.set_line(pin_of(irq), high)).unwrap_or_default()
     }
 
     /// After anything: the wire from the 8259A pair to the cores, and when something happens next.
@@ -464,6 +474,11 @@ impl Board {
             }
         }
     }
+}
+
+/// The pin of the I/O APIC that a line is wired to.
+fn pin_of(irq: Irq) -> u8 {
+    if irq == Pit8254::IRQ { TIMER_PIN } else { irq.0 }
 }
 
 fn blank_disk() -> Disk {

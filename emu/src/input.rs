@@ -19,6 +19,10 @@
 //! serial port has room, the mouse until the guest has turned its reports on and been told all that happened before.
 //! A run becomes its script's [choices](crate::choice::Choice), so a recorded schedule needs no script.
 
+mod live;
+
+pub use live::{Live, Place, Typist};
+
 use crate::choice::Choice;
 use fencepost_devices::{I8042, MouseButtons, TICKS_PER_SECOND, Ticks};
 use std::collections::VecDeque;

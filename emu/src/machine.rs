@@ -481,7 +481,7 @@ impl Machine {
             let openness = self.caches[index].engines.openness(&core.cpu);
             core.activity == Activity::Halted && openness.admits_maskable()
         };
-        let may_be_asked = self.state.board.next_event().is_some() || self.state.board.listens();
+        let may_be_asked = self.state.board.next_waking_event().is_some() || self.state.board.listens();
         self.state.cores.iter().enumerate().any(|(index, core)| {
             self.interrupt_request(CoreId(index as u8)).is_some() || may_be_asked && is_open(core, index)
         })

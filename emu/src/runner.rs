@@ -16,7 +16,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::emulate::split_mix;
 use crate::core::run::GivesWay;
-use crate::input::Script;
+use crate::input::{Live, Script};
 use crate::machine::{Machine, State, Stop};
 use crate::memory_model::MemoryModel;
 use crate::schedule::Schedule;
@@ -119,6 +119,8 @@ pub enum Ended {
     ScheduleEnd,
     /// Every core waits for what somebody types or sends, and nobody does.
     AwaitsInput,
+    /// Who typed has left.
+    Left,
 }
 
 /// A schedule that does not fit the machine.
@@ -148,6 +150,8 @@ pub struct Runner {
     patience: Vec<Option<u64>>,
     /// What somebody types and sends.
     script: Script,
+    /// Who types meanwhile.
+    live: Option<Live>,
     contention: Contention,
 }
 
@@ -163,6 +167,7 @@ impl Runner {
             instructions: vec![0; cores],
             patience: vec![None; cores],
             script: Script::default(),
+            live: None,
             contention: Contention::new(cores),
         }
     }
@@ -176,6 +181,12 @@ impl Runner {
     /// Types and sends what `script` says.
     pub fn with_script(mut self, script: Script) -> Runner {
         self.script = script;
+        self
+    }
+
+    /// Lets somebody type while it runs, and waits with them while the guest waits.
+    pub fn with_live(mut self, live: Option<Live>) -> Runner {
+        self.live = live;
         self
     }
 
@@ -230,6 +241,12 @@ impl Runner {
             if self.steps >= max_steps {
                 return Ended::StepLimit;
             }
+            if let Some(live) = &mut self.live {
+                live.listen();
+                if live.has_left() {
+                    return Ended::Left;
+                }
+            }
             self.give_input(false);
             match self.next(max_steps - self.steps, &mut watch) {
                 ControlFlow::Continue(()) => (),
@@ -254,13 +271,25 @@ impl Runner {
     fn give_input(&mut self, idle: bool) -> bool {
         let mut has_given = false;
         while let Some(choice) = self.script.next(self.machine.outer_state().time, idle) {
-            if !self.is_taken(choice) || !self.try_apply(choice) {
+            if !self.give(choice) {
                 break;
             }
             self.script.advance();
             has_given = true;
         }
+        while let Some(choice) = self.live.as_ref().and_then(Live::next) {
+            if !self.give(choice) {
+                break;
+            }
+            self.live.iter_mut().for_each(Live::advance);
+            has_given = true;
+        }
         has_given
+    }
+
+    /// One choice from outside, if the guest takes it now.
+    fn give(&mut self, choice: Choice) -> bool {
+        self.is_taken(choice) && self.try_apply(choice)
     }
 
     /// Whether the guest takes what comes from outside as fast as it comes.
@@ -535,11 +564,25 @@ impl Runner {
             let core = self.policy.pick(&pending);
             return self.drain_one(core);
         }
-        if self.try_apply(Choice::Pass) {
+        if self.rest() {
+            return true;
+        }
+        // A tick that no core hears would follow another for ever.
+        if self.machine.outer_state().board.next_waking_event().is_some() && self.try_apply(Choice::Pass) {
             self.steps += 1;
             return true;
         }
         self.give_input(true)
+    }
+
+    /// Waits with whoever types; returns whether there is something to look at before time passes.
+    fn rest(&mut self) -> bool {
+        let (now, next) = (self.machine.outer_state().time, self.machine.outer_state().board.next_waking_event());
+        if self.live.is_none() {
+            return false;
+        }
+        // What a script says for later comes now, rather than never.
+        next.is_none() && self.give_input(true) || self.live.as_mut().is_some_and(|live| live.rest(now, next))
     }
 
     fn try_apply(&mut self, choice: Choice) -> bool {

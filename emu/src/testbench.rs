@@ -22,7 +22,7 @@ pub use until::Until;
 
 use crate::boot::BootError;
 use crate::core::CoreId;
-use crate::input::Script;
+use crate::input::{Live, Script};
 use crate::loader::{Image, LoadError};
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
@@ -245,7 +245,21 @@ impl Testbench {
         watch: impl FnMut(&Line) -> ControlFlow<()>,
     ) -> Result<Run, BenchError> {
         let machine = self.machine()?;
-        self.drive(machine, until, watch)
+        self.drive(machine, until, None, watch)
+    }
+
+    /// Like [`Testbench::run_interruptible`], and somebody types meanwhile; while the guest waits, so does the host.
+    ///
+    /// # Errors
+    /// As for [`Testbench::run`].
+    pub fn run_live(
+        self,
+        until: Until,
+        live: Live,
+        watch: impl FnMut(&Line) -> ControlFlow<()>,
+    ) -> Result<Run, BenchError> {
+        let machine = self.machine()?;
+        self.drive(machine, until, Some(live), watch)
     }
 
     /// The machine, about to start.
@@ -261,13 +275,14 @@ impl Testbench {
         self,
         mut machine: Machine,
         until: Until,
+        live: Option<Live>,
         mut watch: impl FnMut(&Line) -> ControlFlow<()>,
     ) -> Result<Run, BenchError> {
         machine.set_details(self.details);
         machine.set_break(until.break_condition());
         let policy = Policy::new(self.seed, self.slices).with_irq_jitter(self.irq_jitter);
         let policy = if self.is_prompt { policy.prompt() } else { policy };
-        let mut runner = Runner::new(machine, policy).with_script(self.script);
+        let mut runner = Runner::new(machine, policy).with_script(self.script).with_live(live);
         if !self.is_recorded {
             runner = runner.without_record();
         }

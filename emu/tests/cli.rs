@@ -6,6 +6,7 @@ mod cli {
     mod explore;
     mod fencepost;
     mod input_and_disks;
+    mod interactive;
     mod listings;
     mod litmus;
     mod many_runs;

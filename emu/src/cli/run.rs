@@ -5,18 +5,20 @@ mod many;
 mod one;
 mod point;
 mod report;
+mod terminal;
 mod watcher;
 
 use super::failure::{Failure, refuse};
 use super::guest::{GuestOptions, RULE, Target};
 use super::machine_options::MachineOptions;
-use clap::Args;
-use fencepost::input::Script;
+use clap::{Args, ValueEnum};
+use fencepost::input::{Place, Script};
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::runner::{IRQ_JITTER, Slices};
 use fencepost::testbench::{DEFAULT_MAX_STEPS, Testbench};
 use point::Point;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 /// The longest mean slice: twice as many steps are what one choice of a schedule may take.
@@ -62,15 +64,24 @@ pub(super) struct Run {
 
     /// Type and send what this script says
     ///
-    /// Its lines are [at 2.5s | after \"TEXT\"] and one of keys \"TEXT\", serial \"TEXT\", mouse move DX DY,
+    /// Its lines are [at 2.5s | after "TEXT"] and one of keys "TEXT", serial "TEXT", mouse move DX DY,
     /// mouse press BUTTON, mouse release BUTTON.
     /// Without a time it is done once the line before it is; `after` waits for serial output; # starts a comment.
     #[arg(long, value_name = "FILE", help_heading = "The run", conflicts_with = "schedule")]
     input: Option<PathBuf>,
 
-    /// Give up after this many steps of all cores together
-    #[arg(long, value_name = "N", help_heading = "The run", default_value_t = DEFAULT_MAX_STEPS)]
-    max_steps: u64,
+    /// Pass on what is typed, and wait while the guest waits
+    ///
+    /// Standard input goes to the serial port, or, with =keys, to the keyboard; each key of a terminal goes there as it is
+    /// pressed, Ctrl+C too, and Ctrl+] leaves. While every core waits, virtual time goes no faster than the host's.
+    /// The run is another each time; --record keeps it.
+    #[arg(long, value_name = "WHERE", help_heading = "The run", conflicts_with_all = ["schedule", "runs"],
+          num_args = 0..=1, require_equals = true, default_missing_value = "serial")]
+    interactive: Option<Interactive>,
+
+    /// Give up after this many steps of all cores together [default: 200000000; none with --interactive at a terminal]
+    #[arg(long, value_name = "N", help_heading = "The run")]
+    max_steps: Option<u64>,
 
     /// Stop at frame:N (the N-th picture presented), steps:N, or serial:TEXT (a line with this text)
     #[arg(long, value_name = "POINT", help_heading = "The run")]
@@ -127,6 +138,24 @@ pub(super) struct Run {
     json: bool,
 }
 
+/// Where what is typed goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Interactive {
+    /// To the serial port, byte by byte.
+    Serial,
+    /// To the keyboard, by the keys that write it.
+    Keys,
+}
+
+impl Interactive {
+    fn place(self) -> Place {
+        match self {
+            Interactive::Serial => Place::Serial,
+            Interactive::Keys => Place::Keys,
+        }
+    }
+}
+
 fn after_long_help() -> String {
     format!("{RULE}\n\n{EXAMPLES}")
 }
@@ -143,6 +172,7 @@ Examples:
   fencepost run dekker --schedule run.txt --trace run.jsonl
   fencepost run ./kernel.elf --cores 4 --ram 64M -- verbose
   fencepost run ./kernel.elf --until serial:ready --show
+  fencepost run ./kernel.elf --interactive --record session.txt
 
 As a cargo runner, in .cargo/config.toml of your crate:
   [target.x86_64-unknown-none]
@@ -193,7 +223,7 @@ impl Run {
         let bench = target.bench(command_line)?;
         let settings = self.machine.settings(bench.current_settings(), model)?;
         let slices = self.slice.map_or(Slices::AnyMagnitude, Slices::Around);
-        let bench = bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.max_steps);
+        let bench = bench.settings(settings).seed(self.first_seed()).slices(slices).max_steps(self.step_limit());
         Ok(bench.irq_jitter(self.irq_jitter).prompt(self.prompt).script(self.script()?))
     }
 
@@ -210,6 +240,12 @@ impl Run {
         let text = text.or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))?;
         let more = text.parse::<Script>().or_else(|problem| refuse(format!("`{}`: {problem}", path.display())))?;
         Ok(script.then(more))
+    }
+
+    /// The bound on steps; nobody wants to be cut off while typing, and a pipe that has ended ends no guest.
+    fn step_limit(&self) -> u64 {
+        let is_typing = self.interactive.is_some() && std::io::stdin().is_terminal();
+        self.max_steps.unwrap_or(if is_typing { u64::MAX } else { DEFAULT_MAX_STEPS })
     }
 
     fn first_seed(&self) -> u64 {
@@ -240,8 +276,8 @@ impl Run {
     /// The options that end a run early, as one types them.
     fn limits(&self) -> String {
         let mut command = String::new();
-        if self.max_steps != DEFAULT_MAX_STEPS {
-            command += &format!(" --max-steps {}", self.max_steps);
+        if let Some(steps) = self.max_steps.filter(|steps| *steps != DEFAULT_MAX_STEPS) {
+            command += &format!(" --max-steps {steps}");
         }
         if let Some(point) = &self.until {
             command += &format!(" --until {}", super::guest::quoted(&point.to_string()));

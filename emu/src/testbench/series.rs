@@ -33,7 +33,7 @@ impl Series {
             Some(start) => machine.restore(start),
             None => self.start = Some(machine.snapshot()),
         }
-        bench.drive(machine, Until::End, |_| ControlFlow::Continue(()))
+        bench.drive(machine, Until::End, None, |_| ControlFlow::Continue(()))
     }
 
     /// Takes the machine of a finished run for the next one.

@@ -17,6 +17,14 @@ const WRITER: &[u8] = &[
     0x30, 0xc0, 0xe6, 0xf4, // exit with 0
 ];
 
+/// Starts a periodic timer, masks all lines, of the first eight those that the byte at [`MASK_AT`] says, and sleeps.
+const SLEEPER: &[u8] = &[
+    0xb0, 0x34, 0xe6, 0x43, 0x30, 0xc0, 0xe6, 0x40, 0xe6, 0x40, // counter 0, mode 2, the longest period
+    0xb0, 0xff, 0xe6, 0xa1, 0xb0, 0xff, 0xe6, 0x21, // masks
+    0xfb, 0xf4, 0xeb, 0xfd, // sti; hlt; again
+];
+const MASK_AT: usize = 15;
+
 /// Turns the mouse on, sends its answer and the nine bytes of three packets down the serial line, and exits with 0.
 const MOUSE_READER: &[u8] = &[
     0xfa, // cli
@@ -87,6 +95,21 @@ fn the_mouse_does_what_a_script_says_and_is_recorded() {
     assert_eq!(hash("--input input"), hash("--schedule run.txt"));
     let late = folder.run("run mouse.img --cores 1 --input input --json").json();
     assert!(late["virtual_seconds"].as_f64() >= Some(0.02), "the release waits for its time: {late}");
+}
+
+#[test]
+fn a_timer_that_nobody_hears_keeps_no_machine_awake() {
+    let mut hears_serial = SLEEPER.to_vec();
+    hears_serial[MASK_AT] = 0xef;
+    let folder = Folder::new().with("deaf.img", &boots(SLEEPER)).with("serial.img", &boots(&hears_serial));
+    let said = folder.run("run deaf.img --cores 1").exits_with(0);
+    assert!(said.stderr.contains("nothing can wake them"), "{said:?}");
+    let said = folder.run("run serial.img --cores 1").exits_with(0);
+    assert!(said.stderr.contains("waits for input"), "{said:?}");
+    // The timer's own line is another matter: it wakes the guest again and again.
+    let mut hears_timer = SLEEPER.to_vec();
+    hears_timer[MASK_AT] = 0xfe;
+    folder.with("timer.img", &boots(&hears_timer)).run("run timer.img --cores 1 --max-steps 10000").exits_with(3);
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn the_example_is_read() {
         Choice::Interrupt { core: CoreId(1) },
         Choice::Pass,
         Choice::Pass,
+        Choice::Mouse { dx: 10, dy: -5, buttons: MouseButtons::LEFT },
     ];
     assert_eq!(schedule.choices, expected);
     assert_eq!(schedule.settings.command_line, "a b");
@@ -102,6 +103,9 @@ fn the_example_is_read() {
 #[test]
 fn a_malformed_choice_is_named() {
     for word in [
+        "m1,2",
+        "m1,2,8",
+        "m40000,0,0",
         "0",
         "x",
         "0*",

@@ -7,6 +7,7 @@ use crate::cli::output_file::{OutputFile, OutputStream};
 use crate::cli::replayed::Replayed;
 use crate::cli::run::Run;
 use crate::cli::run::report::{Asked, Report};
+use crate::cli::run::terminal;
 use crate::cli::run::watcher::{Trace, Watcher, too_long};
 use crate::cli::stdout;
 use fencepost::loader::Image;
@@ -36,7 +37,13 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
     let mut watcher = outputs.watcher(run)?;
     let until = run.until.as_ref().map_or(Until::End, |point| point.until());
     let began = Instant::now();
-    let mut finished = bench.run_interruptible(until, |line| watcher.take(line))?;
+    let mut finished = match run.interactive {
+        Some(interactive) => {
+            let (_session, live) = terminal::begin(interactive.place())?;
+            bench.run_live(until, live, |line| watcher.take(line))?
+        }
+        None => bench.run_interruptible(until, |line| watcher.take(line))?,
+    };
     let took = began.elapsed();
     let seen = watcher.finish()?;
 
@@ -50,6 +57,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
         seed: replayed.is_none().then(|| run.first_seed()),
         point: run.until.as_ref(),
         took,
+        has_rested: run.interactive.is_some(),
         replay: replay(run, target, &settings, replayed.as_ref()),
         explore: replayed.as_ref().and_then(|replayed| explore(run, target, &settings, replayed)),
     };
@@ -182,9 +190,9 @@ impl Outputs {
             if schedule.choices.len() > MOST_CHOICES {
                 return refuse(too_long());
             }
-            let origin = match run.schedule {
-                None => run.replay_by_seed(target, settings, run.first_seed()),
-                Some(_) => replay_file(target, settings, file.path()) + &run.limits(),
+            let origin = match (&run.schedule, run.interactive) {
+                (None, None) => run.replay_by_seed(target, settings, run.first_seed()),
+                (Some(_), _) | (None, Some(_)) => replay_file(target, settings, file.path()) + &run.limits(),
             };
             // A comment ends with its line, and a command line may have several.
             let origin = origin.replace(['\n', '\r'], " ");
@@ -227,6 +235,8 @@ fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Rep
             let command = || format!("fencepost run {} --schedule {}", name(target, settings), quoted(text));
             is_short.then(|| command() + &run.limits())
         }
+        // What was typed is in no option.
+        (None, None) if run.interactive.is_some() => None,
         (None, None) => Some(run.replay_by_seed(target, settings, run.first_seed())),
     }
 }

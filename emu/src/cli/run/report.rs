@@ -35,6 +35,8 @@ pub(super) enum How {
     ScheduleEnd,
     /// Every core waits for input, and none is left.
     AwaitsInput,
+    /// Who typed has left.
+    Left,
 }
 
 /// Everything there is to say about one run.
@@ -104,7 +106,8 @@ const LONG_ENOUGH: f64 = 0.5;
 struct Host {
     seconds: f64,
     /// Millions of guest instructions in a second of the host's time.
-    mips: f64,
+    /// `null` when the host has waited for somebody to type.
+    mips: Option<f64>,
 }
 
 /// What a report is made from, besides the run.
@@ -121,6 +124,8 @@ pub(super) struct Asked<'a> {
     pub(super) point: Option<&'a Point>,
     /// How long the host took.
     pub(super) took: Duration,
+    /// Whether it waited for somebody to type.
+    pub(super) has_rested: bool,
     /// The command line that gives the run again.
     pub(super) replay: Option<String>,
     /// The command line that explores from the schedule's end.
@@ -130,7 +135,7 @@ pub(super) struct Asked<'a> {
 impl Report {
     /// The report of `run`.
     pub(super) fn new(run: &mut Run, asked: Asked) -> Report {
-        let Asked { target, image, settings, seed, point, took, replay, explore } = asked;
+        let Asked { target, image, settings, seed, point, took, has_rested, replay, explore } = asked;
         let ended = how(run, point);
         let fault = match run.stop() {
             Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
@@ -159,7 +164,7 @@ impl Report {
             steps: run.steps(),
             counts: CountsReport::new(run.counts()),
             virtual_seconds: run.time().0 as f64 / TICKS_PER_SECOND as f64,
-            host: Host::new(took, run.counts().instructions()),
+            host: Host::new(took, (!has_rested).then_some(run.counts().instructions())),
             frames: run.frames(),
             trace_hash: format!("{:016x}", run.trace_hash()),
             serial: run.serial(),
@@ -186,7 +191,7 @@ impl Report {
             },
             (How::Faulted, _) => 1,
             (How::StepLimit, _) => 3,
-            (How::Reached | How::ScheduleEnd | How::AwaitsInput, _) => 0,
+            (How::Reached | How::ScheduleEnd | How::AwaitsInput | How::Left, _) => 0,
         }
     }
 
@@ -233,6 +238,7 @@ impl Report {
             (How::AwaitsInput, _) => {
                 "every core waits for input, and none is left; --keys and --input give some".to_owned()
             }
+            (How::Left, _) => "you have left; the guest has not ended".to_owned(),
             (How::ScheduleEnd, _) => "the schedule has ended; the guest has not".to_owned(),
         };
         note(&format!("ended    {text}"));
@@ -277,17 +283,18 @@ impl std::fmt::Display for CountsReport {
 }
 
 impl Host {
-    fn new(took: Duration, instructions: u64) -> Host {
+    fn new(took: Duration, instructions: Option<u64>) -> Host {
         let seconds = took.as_secs_f64();
-        Host { seconds, mips: instructions as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6 }
+        let mips = |instructions| instructions as f64 / seconds.max(f64::MIN_POSITIVE) / 1e6;
+        Host { seconds, mips: instructions.map(mips) }
     }
 }
 
 impl std::fmt::Display for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.3} s of the host", self.seconds)?;
-        if self.seconds >= LONG_ENOUGH {
-            write!(f, ", {:.1} MIPS", self.mips)?;
+        if let Some(mips) = self.mips.filter(|_| self.seconds >= LONG_ENOUGH) {
+            write!(f, ", {mips:.1} MIPS")?;
         }
         Ok(())
     }
@@ -305,5 +312,6 @@ fn how(run: &Run, point: Option<&Point>) -> How {
         (Ended::StepLimit | Ended::Stopped, None) => How::StepLimit,
         (Ended::ScheduleEnd, None) => How::ScheduleEnd,
         (Ended::AwaitsInput, None) => How::AwaitsInput,
+        (Ended::Left, None) => How::Left,
     }
 }

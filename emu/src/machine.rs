@@ -321,9 +321,12 @@ impl Machine {
     fn run(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
         self.log.mend();
         let taken = self.turn(core).steps(steps, drained, gives_way);
-        let pc = self.linear_pc(core);
-        let clock = self.state.cores[core.index()].clock;
-        self.log.push(Event::Ran { core, steps: taken, clock, pc });
+        // A turn that gave way before its first step is not recorded, and so no event: a replay has none there.
+        if taken > 0 || self.state.stop.is_some() {
+            let pc = self.linear_pc(core);
+            let clock = self.state.cores[core.index()].clock;
+            self.log.push(Event::Ran { core, steps: taken, clock, pc });
+        }
         taken
     }
 

@@ -10,6 +10,7 @@
 //! Left out: system management mode; a request to enter it is ignored.
 
 use crate::core::CoreId;
+use crate::core::interruption::Openness;
 use fencepost_devices::{Accepted, ApicSignal, Delivery, Lint, LocalApic, Message, Ticks, Width};
 
 /// The local APICs, and what the cores have been asked beside the interrupts that those hold.
@@ -107,6 +108,14 @@ impl Interrupts {
     /// Whether anything wants to interrupt `core`, whatever its flags say.
     pub(crate) fn asks(&self, core: CoreId) -> bool {
         self.asked[core.index()].nmi || self.maskable(core).is_some()
+    }
+
+    /// What `core` would take next, if its flags are such.
+    pub(crate) fn request(&self, core: CoreId, openness: Openness) -> Option<Request> {
+        if self.has_nmi(core) && openness.admits_nmi() {
+            return Some(Request::NonMaskable);
+        }
+        self.maskable(core).filter(|_| openness.admits_maskable())
     }
 
     /// What wants to interrupt `core` and can be masked by its flags.

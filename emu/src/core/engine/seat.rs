@@ -135,9 +135,13 @@ impl Engines {
         self.open_precise().unicorn().linear_pc()
     }
 
-    /// The precise engine has executed an instruction that may have changed page tables' meaning, or flags.
-    pub(crate) fn translation_changed(&self) {
-        self.open_precise().unicorn().settle_flags();
+    /// The precise engine has executed an instruction that may have loaded flags or changed the task.
+    pub(crate) fn settle(&self) {
+        self.open_precise().unicorn().settle();
+    }
+
+    /// The precise engine has executed an instruction that may have changed how addresses are translated.
+    pub(crate) fn forget_in_fast(&self) {
         if let Some(fast) = &self.fast {
             fast.unicorn().flush_tlb();
         }

@@ -451,8 +451,7 @@ impl Machine {
     /// The address of a core's next instruction, for people and traces.
     pub fn linear_pc(&self, core: CoreId) -> u64 {
         let cpu = &self.state.cores[core.index()].cpu;
-        let base = cpu.segment(crate::core::cpu_state::SegmentName::Cs).base;
-        base.wrapping_add(self.caches[core.index()].engines.program_counter(cpu))
+        self.caches[core.index()].engines.linear_program_counter(cpu)
     }
 
     /// The instruction at linear address `pc` as `core` would fetch it, for people; `None` when there is none.

@@ -14,7 +14,7 @@ fn guests_may_do_anything() {
 
 #[test]
 fn guests_may_interrupt_themselves_and_each_other() {
-    sample(Kind::Interrupts, 200);
+    sample(Kind::Interrupts, 60);
 }
 
 #[test]

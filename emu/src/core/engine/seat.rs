@@ -116,9 +116,13 @@ impl Engines {
         self.pc = precise.program_counter();
     }
 
-    /// The offset of the next instruction into CS.
-    pub(crate) fn program_counter(&self, state: &CpuState) -> u64 {
-        if self.seat == Seat::State { state.rip } else { self.pc }
+    /// The linear address of the next instruction, wherever the registers are: the base of CS may be newer in an engine.
+    pub(crate) fn linear_program_counter(&self, state: &CpuState) -> u64 {
+        match self.seat {
+            Seat::State => state.linear_pc(),
+            Seat::Fast => self.open_fast().unicorn().linear_pc(),
+            Seat::Precise => self.open_precise().unicorn().linear_pc(),
+        }
     }
 
     /// Whether an interrupt may come now.

@@ -7,10 +7,18 @@ use proptest::prelude::*;
 
 use crate::{Device, Irq, Signal, Ticks, Width};
 
-/// Random runs a device is given in each test.
+/// How many random runs a device is given in each test: a sample, or as many as `FENCEPOST_CASES` says:
 ///
-/// To try 100,000, set it so and run `cargo test --release -p fencepost-devices any_guest`.
-pub(crate) const CASES: u32 = 256;
+/// ```text
+/// FENCEPOST_CASES=100000 cargo test --release -p fencepost-devices guest
+/// ```
+///
+/// # Panics
+/// It does not say a number.
+pub(crate) fn cases() -> u32 {
+    let asked = std::env::var("FENCEPOST_CASES").ok();
+    asked.map_or(256, |asked| asked.parse().expect("FENCEPOST_CASES is a number"))
+}
 
 /// One thing that happens to a device.
 #[derive(Clone, Debug)]

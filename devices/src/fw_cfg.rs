@@ -107,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+        #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
         #[test]
         fn any_guest_is_stood(run in fuzz::runs(2, &[0, 1, 3, 5, 0xf, 0x19])) {
             fuzz::check(FwCfg::new(2, 1 << 20), &run, |_, _| Vec::new());

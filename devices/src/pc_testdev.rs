@@ -129,7 +129,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+        #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
         #[test]
         fn any_guest_is_stood(run in fuzz::runs(0x2_0000, &[0, 1])) {
             // The same line may be raised twice, which the common check takes for a mistake.

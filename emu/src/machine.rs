@@ -325,9 +325,12 @@ impl Machine {
     fn run(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
         self.log.mend();
         let taken = self.turn(core).steps(steps, drained, gives_way);
-        let pc = self.linear_pc(core);
-        let clock = self.state.cores[core.index()].clock;
-        self.log.push(Event::Ran { core, steps: taken, clock, pc });
+        // A turn that gave way before its first step is not recorded, and so no event: a replay has none there.
+        if taken > 0 || self.state.stop.is_some() {
+            let pc = self.linear_pc(core);
+            let clock = self.state.cores[core.index()].clock;
+            self.log.push(Event::Ran { core, steps: taken, clock, pc });
+        }
         taken
     }
 
@@ -452,8 +455,7 @@ impl Machine {
     /// The address of a core's next instruction, for people and traces.
     pub fn linear_pc(&self, core: CoreId) -> u64 {
         let cpu = &self.state.cores[core.index()].cpu;
-        let base = cpu.segment(crate::core::cpu_state::SegmentName::Cs).base;
-        base.wrapping_add(self.caches[core.index()].engines.program_counter(cpu))
+        self.caches[core.index()].engines.linear_program_counter(cpu)
     }
 
     /// The instruction at linear address `pc` as `core` would fetch it, for people; `None` when there is none.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p fencepost-tests --example fuzz -- code 10000
+//! cargo run --release -p fencepost-tests --example fuzz -- interrupts 10000
 //! cargo run --release -p fencepost-tests --example fuzz -- elf 100000
 //! cargo run --release -p fencepost-tests --example fuzz -- schedules 100000
 //! cargo run --release -p fencepost-tests --example fuzz -- litmus 100000
@@ -16,7 +17,7 @@ use std::io::IsTerminal;
 use std::ops::Range;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: fuzz code|elf|schedules|litmus COUNT [FIRST-SEED]";
+const USAGE: &str = "usage: fuzz code|interrupts|elf|schedules|litmus COUNT [FIRST-SEED]";
 /// The last argument of a worker.
 const WORKER: &str = "worker";
 /// How often progress is shown, in cases.

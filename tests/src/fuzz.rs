@@ -12,6 +12,7 @@ mod campaign;
 mod code;
 mod elf;
 mod instructions;
+mod interrupts;
 mod litmus;
 mod schedules;
 
@@ -33,6 +34,8 @@ pub const MOST_MEMORY_KIB: u64 = 1 << 20;
 pub enum Kind {
     /// Guests: random bytes, and random instructions that mean harm.
     Code,
+    /// Guests that interrupt themselves and each other.
+    Interrupts,
     /// Executables with errors.
     Elf,
     /// Schedules with errors.
@@ -43,12 +46,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 4] = [Kind::Code, Kind::Elf, Kind::Schedules, Kind::Litmus];
+    pub const ALL: [Kind; 5] = [Kind::Code, Kind::Interrupts, Kind::Elf, Kind::Schedules, Kind::Litmus];
 
-    /// `code`, `elf`, `schedules` or `litmus`.
+    /// `code`, `interrupts`, `elf`, `schedules` or `litmus`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Code => "code",
+            Kind::Interrupts => "interrupts",
             Kind::Elf => "elf",
             Kind::Schedules => "schedules",
             Kind::Litmus => "litmus",
@@ -67,6 +71,7 @@ impl Kind {
     pub fn case(self, seed: u64) -> Result<(), String> {
         match self {
             Kind::Code => code::case(seed),
+            Kind::Interrupts => interrupts::case(seed),
             Kind::Elf => elf::case(seed),
             Kind::Schedules => schedules::case(seed),
             Kind::Litmus => litmus::case(seed),

@@ -3,4 +3,5 @@
 
 pub mod brute_force;
 pub mod fuzz;
+pub mod guest;
 mod random;

@@ -13,6 +13,11 @@ fn guests_may_do_anything() {
 }
 
 #[test]
+fn guests_may_interrupt_themselves_and_each_other() {
+    sample(Kind::Interrupts, 60);
+}
+
+#[test]
 fn broken_executables_are_refused_or_run() {
     sample(Kind::Elf, 3000);
 }

@@ -334,7 +334,7 @@ fn driver(ata: &mut Ata, [kind, code, lba, count]: [u8; 4]) -> Vec<Signal> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(9, &COMMANDS)) {

@@ -186,7 +186,7 @@ fn registers_c_and_d_cannot_be_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(2, &[0x00, 0x0a, 0x0b, 0x0c, 0x26, 0x70, 0xff])) {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::fuzz;
+use proptest::prelude::*;
 
 /// The values of a mode's registers, `WIDTH` to `FORMAT`.
 type Registers = [u32; 4];
@@ -113,4 +115,13 @@ fn only_aligned_double_words_reach_a_register() {
     assert_eq!(read(&mut device, WIDTH + 1), u32::MAX);
     assert_eq!(device.read(WIDTH, Width::Byte).0 & 0xff, 0xff);
     assert_eq!(read(&mut device, 0x24), u32::MAX, "reserved");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
+
+    #[test]
+    fn any_guest_is_stood(run in fuzz::runs(0x30, &[0, 1, 2, 0x0a, 0x0e, 0x0f])) {
+        fuzz::check(Framebuffer::default(), &run, |_, _| Vec::new());
+    }
 }

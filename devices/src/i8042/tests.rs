@@ -318,7 +318,7 @@ fn outside(i8042: &mut I8042, [kind, a, b, c]: [u8; 4]) -> Vec<Signal> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(5, &COMMANDS)) {

@@ -2,9 +2,6 @@ use super::*;
 use crate::{Delivery, Destination, Message, Trigger};
 use proptest::prelude::*;
 
-/// Cases of the random test; 100,000 take half a minute: raise it and run `cargo test -p fencepost-devices`.
-const CASES: u32 = 256;
-
 const MASKED: u32 = 1 << 16;
 const LEVEL: u32 = 1 << 15;
 const REMOTE_IRR: u32 = 1 << 14;
@@ -216,7 +213,7 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(crate::fuzz::cases()))]
 
     /// A level that is active, unmasked and not waiting for its end would be an interrupt forgotten.
     #[test]

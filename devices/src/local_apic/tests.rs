@@ -1,9 +1,6 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Cases of the random test; 100,000 take half a minute: raise it and run `cargo test -p fencepost-devices`.
-const CASES: u32 = 256;
-
 const TPR: u64 = 0x080;
 const PPR: u64 = 0x0a0;
 const EOI: u64 = 0x0b0;
@@ -571,7 +568,7 @@ fn acknowledge(apic: &mut LocalApic) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(crate::fuzz::cases()))]
 
     #[test]
     fn nothing_a_guest_does_breaks_the_invariants(

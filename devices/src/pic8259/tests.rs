@@ -1,9 +1,6 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Cases of the random test; 100,000 take half a minute: raise it and run `cargo test -p fencepost-devices`.
-const CASES: u32 = 256;
-
 const EOI: u8 = 0x20;
 
 fn read(pic: &mut Pic8259, offset: u64) -> u8 {
@@ -428,7 +425,7 @@ fn in_service(pic: &Pic8259) -> [u8; 2] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(crate::fuzz::cases()))]
 
     #[test]
     fn nothing_a_guest_does_breaks_the_invariants(steps in prop::collection::vec(steps(), 1..200)) {

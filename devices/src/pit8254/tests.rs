@@ -234,7 +234,7 @@ fn linux_calibrates_with_counter_2_and_port_b() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(5, &[0x00, 0x01, 0x02, 0x10, 0x14, 0x16, 0x34, 0x36, 0x38, 0x9a, 0xc2])) {

@@ -242,7 +242,7 @@ fn the_scratch_register_keeps_its_byte() {
 const SETTINGS: [u8; 12] = [0x00, 0x01, 0x03, 0x05, 0x07, 0x08, 0x0b, 0x0f, 0x41, 0x80, 0xc1, 0xc7];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(8, &SETTINGS)) {

@@ -1,4 +1,6 @@
 use super::*;
+use crate::fuzz;
+use proptest::prelude::*;
 
 fn write_text(vga: &mut VgaText, cell: u64, text: &[u8], attribute: u8) {
     for (&byte, at) in text.iter().zip((2 * cell..).step_by(2)) {
@@ -89,4 +91,13 @@ fn the_data_port_reads_back_the_selected_register_and_names_it() {
     assert_eq!([vga.register(CRTC_INDEX), vga.register(100)], ["CRTC_INDEX", "TEXT"]);
     set_crtc(&mut vga, 0x80, 1);
     assert_eq!(vga.read(CRTC_DATA, Width::Byte).0, 0xff, "no such register");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
+
+    #[test]
+    fn any_guest_is_stood(run in fuzz::runs(0x1000, &[0, 1, 2, 0x0a, 0x0e, 0x0f])) {
+        fuzz::check(VgaText::default(), &run, |_, _| Vec::new());
+    }
 }

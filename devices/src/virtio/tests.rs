@@ -664,7 +664,7 @@ fn random_byte(favourite: u8, seed: u8, round: u8, at: u64) -> u8 {
 const FAVOURITES: [u8; 12] = [0, 1, 2, 3, 4, 8, 11, 15, 16, 64, 128, 255];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(fuzz::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(fuzz::cases()))]
 
     #[test]
     fn any_guest_is_stood(run in fuzz::runs(0x120, &FAVOURITES)) {

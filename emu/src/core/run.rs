@@ -37,6 +37,9 @@ const FAST_MINIMUM: u64 = 24;
 /// How many steps the precise engine takes where the fast one is no use: it was stopped at once, or code has just changed.
 const WARY_STEPS: u64 = 64;
 
+/// How many steps it takes after an interruption: handlers begin and end with what the fast engine leaves to it.
+const HANDLER_STEPS: u64 = 16;
+
 /// DR6: the exception comes from the trap flag.
 const SINGLE_STEP: u64 = 1 << 14;
 
@@ -55,6 +58,12 @@ pub(crate) struct World<'a> {
 }
 
 impl World<'_> {
+    /// Time has come to `clock` of the core that runs, which is about to reach for a device: however its turn is cut, the device
+    /// hears the same.
+    pub(crate) fn note_time(&mut self, clock: u64) {
+        *self.time = (*self.time).max(Ticks(clock));
+    }
+
     pub(crate) fn with_board<T>(&mut self, act: impl FnOnce(&mut Board, &mut Surroundings) -> T) -> T {
         let World { memory, board, log, stop, written, time, .. } = self;
         act(board, &mut Surroundings { memory, log, stop, written, now: **time })
@@ -67,13 +76,15 @@ pub(crate) struct Cache {
     decoded: Decoded,
     /// The core has just stored to code, and may do so again at once.
     patches_code: bool,
+    /// So many steps are still for the precise engine, since the fast one would not get far.
+    wary: u64,
     /// The core has gone round an exchange again and again in its last turn.
     pub(crate) has_spun: bool,
 }
 
 impl Cache {
     pub(crate) fn new() -> Cache {
-        Cache { engines: Engines::new(), decoded: Decoded::default(), patches_code: false, has_spun: false }
+        Cache { engines: Engines::new(), decoded: Decoded::default(), patches_code: false, wary: 0, has_spun: false }
     }
 
     /// Forgets code made from `length` bytes at `address`.
@@ -148,9 +159,10 @@ impl Turn<'_> {
 
     /// Up to `steps` steps, of one engine as far as it gets.
     fn stretch(&mut self, steps: u64, eager: bool, gives_way: GivesWay) -> Spun {
-        let patches_code = self.caches[self.id.index()].patches_code;
+        let Cache { patches_code, wary, .. } = self.caches[self.id.index()];
         let is_fast = eager
             && !patches_code
+            && wary == 0
             && steps >= FAST_MINIMUM
             && self.core.partial.is_empty()
             && !self.world.log.details();
@@ -167,22 +179,32 @@ impl Turn<'_> {
                 }
                 FastExit::NewCode { .. } => return Spun::No,
                 FastExit::Budget => left,
-                FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
+                FastExit::NeedsPrecise => {
+                    let wary = if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS };
+                    self.caches[self.id.index()].wary = wary;
+                    left.min(wary)
+                }
             }
         } else if patches_code {
             steps.min(WARY_STEPS)
+        } else if wary > 0 && eager {
+            steps.min(wary)
         } else {
             steps
         };
         if precise_steps == 0 {
             return Spun::No;
         }
-        self.precise(precise_steps, eager, gives_way, Extent::Steps)
+        let before = self.core.clock;
+        let spun = self.precise(precise_steps, eager, gives_way, Extent::Steps);
+        let wary = &mut self.caches[self.id.index()].wary;
+        *wary = wary.saturating_sub((self.core.clock - before).max(1));
+        spun
     }
 
     /// Lets time come to the core's clock; what devices do by then happens.
     fn pass_time(&mut self) {
-        *self.world.time = (*self.world.time).max(Ticks(self.core.clock));
+        self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.advance(around));
         self.settle();
     }
@@ -303,7 +325,7 @@ impl Turn<'_> {
         extent: Extent,
         one_at_a_time: bool,
     ) -> Observed {
-        let Cache { engines, decoded, patches_code, .. } = &mut self.caches[self.id.index()];
+        let Cache { engines, decoded, patches_code, wary, .. } = &mut self.caches[self.id.index()];
         let mode = engines.precise(&mut self.core.cpu, self.world.memory).mode();
         decoded.enter(mode);
         if extent != Extent::Steps {
@@ -328,8 +350,12 @@ impl Turn<'_> {
             engines.change(|cpu| cpu.rip = offset);
         }
         *patches_code = observed.stored_to_code;
+        if observed.is_mode_change {
+            engines.settle();
+            *wary = 0;
+        }
         if observed.may_retranslate {
-            engines.translation_changed();
+            engines.forget_in_fast();
         }
         self.settle();
         observed
@@ -345,6 +371,7 @@ impl Turn<'_> {
         if class.drains() {
             self.drain_all();
         }
+        self.world.note_time(self.core.clock);
         let traps_before = self.precise_engine().mode().traps;
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
@@ -404,6 +431,7 @@ impl Turn<'_> {
             return self.fault(Fault::Exception { vector, error_code, address }, pc);
         };
         self.core.clock += 1;
+        self.caches[self.id.index()].wary = HANDLER_STEPS;
         self.world.log.push(Event::Interrupted { core: self.id, pc, vector, source, error_code, address, entered });
     }
 

@@ -1,6 +1,7 @@
 //! Guests: random bytes as code, and random instructions that mean harm, under every model and with all kinds of slices.
 
 use super::instructions;
+use crate::guest::elf_32;
 use crate::random::Random;
 use fencepost::devices::PhysAddr;
 use fencepost::loader::Image;
@@ -13,8 +14,6 @@ use fencepost::testbench::{Run, Testbench};
 const STEPS: u64 = 20_000;
 /// RAM in bytes: the least, so that stores often meet what matters.
 const RAM: u64 = 2 << 20;
-/// Where the code of a 32-bit guest lies.
-const BASE_32: u32 = 0x10_0000;
 
 /// Bits of a page table entry that the processor itself sets.
 const ACCESSED_AND_DIRTY: u8 = 0x60;
@@ -89,26 +88,4 @@ fn compare(run: &Run, again: Run, what: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("{what} differs: {:x?}, and then {:x?}", of(run), of(&again)))
-}
-
-/// An ELF32 executable of `code`, entered at its first byte.
-fn elf_32(code: &[u8]) -> Vec<u8> {
-    const HEADERS: u32 = 52 + 32;
-    let mut file = b"\x7fELF\x01\x01\x01".to_vec();
-    file.resize(16, 0);
-    for half in [2u16, 3] {
-        file.extend(half.to_le_bytes());
-    }
-    for word in [1, BASE_32 + HEADERS, 52, 0, 0] {
-        file.extend(word.to_le_bytes());
-    }
-    for half in [52u16, 32, 1, 40, 0, 0] {
-        file.extend(half.to_le_bytes());
-    }
-    let size = HEADERS + code.len() as u32;
-    for word in [1, 0, BASE_32, BASE_32, size, size, 7, 0x1000] {
-        file.extend(word.to_le_bytes());
-    }
-    file.extend(code);
-    file
 }

@@ -3,48 +3,33 @@
 use super::guests::*;
 use fencepost::explorer::survey::Outcome;
 use fencepost::memory_model::MemoryModel;
+use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-const IDT: u64 = 0x18_2000;
-const IDT_POINTER: u64 = 0x18_3000;
-const APIC: u64 = 0xfee0_0000;
-const VECTOR: u64 = 0x41;
+const VECTOR: u8 = 0x41;
 /// ICR: assert, to all others.
-const CALL: i32 = 0x41 | 1 << 14 | 3 << 18;
+const CALL: i32 = (VECTOR as u32 | apic::ASSERT | apic::TO_OTHERS) as i32;
 
 /// A handler for [`VECTOR`] with `action` in it, and an enabled local APIC.
 fn with_handler(
     a: &mut CodeAssembler,
     action: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>,
 ) -> Result<(), IcedError> {
-    let (mut handler, mut start) = (a.create_label(), a.create_label());
-    let at = IDT + 16 * VECTOR;
-    a.lea(rax, ptr(handler))?;
-    a.mov(word_ptr(at), ax)?;
-    a.mov(word_ptr(at + 2), 8)?;
-    a.mov(word_ptr(at + 4), 0x8e00)?;
-    a.shr(rax, 16)?;
-    a.mov(word_ptr(at + 6), ax)?;
-    a.mov(word_ptr(IDT_POINTER), 0xfff)?;
-    a.mov(dword_ptr(IDT_POINTER + 2), IDT as i32)?;
-    a.lidt(ptr(IDT_POINTER))?;
-    a.mov(rax, APIC + 0xf0)?;
-    a.mov(dword_ptr(rax), 0x1ff)?;
-    a.jmp(start)?;
-    a.set_label(&mut handler)?;
-    action(a)?;
-    a.mov(rax, APIC + 0xb0)?;
-    a.mov(dword_ptr(rax), 0)?;
-    a.iretq()?;
-    a.set_label(&mut start)?;
+    handler(a, &[VECTOR], |a| {
+        action(a)?;
+        store(a, apic::EOI, 0)?;
+        a.iretq()
+    })?;
+    load_idt(a)?;
+    store(a, apic::SVR, apic::ENABLED)?;
     // The mark of the region.
     a.xchg(bx, bx)
 }
 
 /// Interrupts core 0.
 fn calls(a: &mut CodeAssembler) -> Result<(), IcedError> {
-    a.mov(rax, APIC + 0x300)?;
+    a.mov(rax, apic::ICR_LOW)?;
     a.xchg(bx, bx)?;
     a.mov(dword_ptr(rax), CALL)
 }

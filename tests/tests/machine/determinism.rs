@@ -231,3 +231,27 @@ fn every_build_on_every_machine_gives_the_stored_runs() {
     let compared = text.lines().filter(|line| !is_comment(line)).filter(|line| Golden::parse(line).check()).count();
     assert!(compared >= 30, "at least the guests assembled here are compared, not {compared}");
 }
+
+#[test]
+fn a_run_whose_writes_arrive_promptly_is_repeated_by_its_schedule() {
+    let register = fencepost::devices::Framebuffer::REGISTERS.0 as u32;
+    let code = |a: &mut iced_x86::code_asm::CodeAssembler| {
+        use iced_x86::code_asm::*;
+        let mut again = a.create_label();
+        a.mov(ecx, 200)?;
+        a.mov(ebx, register)?;
+        a.set_label(&mut again)?;
+        a.mov(dword_ptr(rbx + 4), ecx)?;
+        a.add(qword_ptr(X), 1)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let image = image(&[&code, &code], &[]);
+    for seed in 0..20 {
+        let bench = fencepost::testbench::Testbench::image(image.clone()).cores(2).seed(seed).prompt(true);
+        let run = bench.clone().run().expect("it fits");
+        let schedule = run.schedule().expect("it was recorded");
+        let again = bench.schedule(schedule).expect("it is this image").run().expect("it fits");
+        assert_eq!((again.trace_hash(), again.steps()), (run.trace_hash(), run.steps()), "seed {seed}");
+    }
+}

@@ -5,79 +5,39 @@ use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::core::interruption::Source;
 use fencepost::machine::Stop;
-use fencepost::runner::{Ended, Policy, Runner, Slices};
 use fencepost::trace::Event;
+use fencepost_tests::guest::{apic, handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-const IDT: u64 = 0x18_2000;
-const IDT_POINTER: u64 = 0x18_3000;
 /// How often the handler has run.
 const COUNT: u64 = 0x18_4000;
 
-const APIC: u64 = 0xfee0_0000;
-const APIC_TPR: u64 = APIC + 0x80;
-const APIC_EOI: u64 = APIC + 0xb0;
-const APIC_SVR: u64 = APIC + 0xf0;
-const APIC_ICR_LOW: u64 = APIC + 0x300;
-const APIC_ICR_HIGH: u64 = APIC + 0x310;
-const APIC_LVT_TIMER: u64 = APIC + 0x320;
-const APIC_TIMER_INITIAL: u64 = APIC + 0x380;
-const APIC_TIMER_DIVIDE: u64 = APIC + 0x3e0;
-
-/// LVT timer: again and again.
-const PERIODIC: i32 = 1 << 17;
-
 /// The vector that the guests here use.
 const VECTOR: i32 = 0x41;
-/// ICR: assert, and the shorthands for oneself and for all others.
-const ASSERT: i32 = 1 << 14;
-const TO_SELF: i32 = 1 << 18;
-const TO_OTHERS: i32 = 3 << 18;
-const NMI: i32 = 4 << 8;
-
 fn interrupt(core: u8) -> Choice {
     Choice::Interrupt { core: CoreId(core) }
 }
 
-/// A gate of the IDT for `vector`, to `handler`.
-fn gate(a: &mut CodeAssembler, vector: i32, handler: CodeLabel) -> Result<(), IcedError> {
-    let at = IDT + 16 * vector as u64;
-    a.lea(rax, ptr(handler))?;
-    a.mov(word_ptr(at), ax)?;
-    a.mov(word_ptr(at + 2), 8)?;
-    a.mov(word_ptr(at + 4), 0x8e00)?;
-    a.shr(rax, 16)?;
-    a.mov(word_ptr(at + 6), ax)
-}
-
 fn store(a: &mut CodeAssembler, address: u64, value: i32) -> Result<(), IcedError> {
-    a.mov(rax, address)?;
-    a.mov(dword_ptr(rax), value)
+    fencepost_tests::guest::store(a, address, value as u32)
 }
 
 /// Enters `body` with a handler for `vectors` that counts and ends the interrupt, with the local APIC enabled.
 fn guest(
-    vectors: &'static [i32],
+    vectors: &'static [u8],
     body: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>,
 ) -> impl Fn(&mut CodeAssembler) -> Result<(), IcedError> {
     move |a| {
-        let (mut handler, mut start) = (a.create_label(), a.create_label());
-        for &vector in vectors {
-            gate(a, vector, handler)?;
-        }
-        a.mov(word_ptr(IDT_POINTER), 0xfff)?;
-        a.mov(dword_ptr(IDT_POINTER + 2), IDT as i32)?;
-        a.lidt(ptr(IDT_POINTER))?;
-        store(a, APIC_SVR, 0x1ff)?;
-        a.jmp(start)?;
-        a.set_label(&mut handler)?;
-        a.push(rax)?;
-        a.inc(qword_ptr(COUNT))?;
-        store(a, APIC_EOI, 0)?;
-        a.pop(rax)?;
-        a.iretq()?;
-        a.set_label(&mut start)?;
+        handler(a, vectors, |a| {
+            a.push(rax)?;
+            a.inc(qword_ptr(COUNT))?;
+            store(a, apic::EOI, 0)?;
+            a.pop(rax)?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        store(a, apic::SVR, apic::ENABLED as i32)?;
         body(a)
     }
 }
@@ -96,8 +56,8 @@ fn step_to(t: &mut Testbed, mnemonic: iced_x86::Mnemonic) {
 
 #[test]
 fn an_interrupt_waits_for_the_flag_and_one_instruction_more() {
-    let code = guest(&[VECTOR], |a| {
-        store(a, APIC_ICR_LOW, VECTOR | TO_SELF | ASSERT)?;
+    let code = guest(&[VECTOR as u8], |a| {
+        store(a, apic::ICR_LOW, VECTOR | apic::TO_SELF as i32 | apic::ASSERT as i32)?;
         a.sti()?;
         a.nop()?;
         a.cli()
@@ -131,8 +91,8 @@ fn an_interrupt_waits_for_the_flag_and_one_instruction_more() {
 
 #[test]
 fn the_store_buffer_drains_before_a_handler_is_entered() {
-    let code = guest(&[VECTOR], |a| {
-        store(a, APIC_ICR_LOW, VECTOR | TO_SELF | ASSERT)?;
+    let code = guest(&[VECTOR as u8], |a| {
+        store(a, apic::ICR_LOW, VECTOR | apic::TO_SELF as i32 | apic::ASSERT as i32)?;
         a.sti()?;
         a.mov(dword_ptr(X), 7)?;
         a.cli()
@@ -147,13 +107,13 @@ fn the_store_buffer_drains_before_a_handler_is_entered() {
 
 #[test]
 fn an_ipi_wakes_a_halted_core_and_its_clock_goes_on() {
-    let sender = guest(&[VECTOR], |a| {
+    let sender = guest(&[VECTOR as u8], |a| {
         for _ in 0..100 {
             a.nop()?;
         }
-        store(a, APIC_ICR_LOW, VECTOR | TO_OTHERS | ASSERT)
+        store(a, apic::ICR_LOW, VECTOR | apic::TO_OTHERS as i32 | apic::ASSERT as i32)
     });
-    let sleeper = guest(&[VECTOR], |a| {
+    let sleeper = guest(&[VECTOR as u8], |a| {
         a.sti()?;
         a.hlt()?;
         a.mov(dword_ptr(Y), 1)?;
@@ -174,10 +134,10 @@ fn an_ipi_wakes_a_halted_core_and_its_clock_goes_on() {
 
 #[test]
 fn a_timer_interrupts_when_its_time_has_come_and_time_passes_while_all_wait() {
-    let code = guest(&[VECTOR], |a| {
-        store(a, APIC_TIMER_DIVIDE, 0b1011)?;
-        store(a, APIC_LVT_TIMER, VECTOR)?;
-        store(a, APIC_TIMER_INITIAL, 5000)?;
+    let code = guest(&[VECTOR as u8], |a| {
+        store(a, apic::TIMER_DIVIDE, 0b1011)?;
+        store(a, apic::LVT_TIMER, VECTOR)?;
+        store(a, apic::TIMER_INITIAL, 5000)?;
         a.sti()?;
         a.hlt()?;
         a.cli()
@@ -198,13 +158,13 @@ fn a_timer_interrupts_when_its_time_has_come_and_time_passes_while_all_wait() {
 
 #[test]
 fn a_timer_fires_in_the_middle_of_a_long_turn_at_the_same_step_however_the_turn_is_cut() {
-    let code = guest(&[VECTOR], |a| {
-        store(a, APIC_TIMER_DIVIDE, 0b1011)?;
-        store(a, APIC_LVT_TIMER, VECTOR)?;
-        store(a, APIC_TIMER_INITIAL, 700)?;
+    let code = guest(&[VECTOR as u8], |a| {
+        store(a, apic::TIMER_DIVIDE, 0b1011)?;
+        store(a, apic::LVT_TIMER, VECTOR)?;
+        store(a, apic::TIMER_INITIAL, 700)?;
         let mut again = a.create_label();
         a.set_label(&mut again)?;
-        a.mov(rax, APIC + 0x200 + 0x20)?;
+        a.mov(rax, apic::IRR + 0x20)?;
         a.mov(ebx, dword_ptr(rax))?;
         a.inc(ecx)?;
         a.test(ebx, ebx)?;
@@ -225,15 +185,15 @@ fn the_task_priority_holds_interrupts_back_by_register_and_by_cr8() {
     for by_register in [true, false] {
         let set = move |a: &mut CodeAssembler, class: i32| {
             if by_register {
-                store(a, APIC_TPR, class << 4)
+                store(a, apic::TPR, class << 4)
             } else {
                 a.mov(eax, class)?;
                 a.mov(cr8, rax)
             }
         };
-        let code = guest(&[VECTOR], move |a| {
+        let code = guest(&[VECTOR as u8], move |a| {
             set(a, 4)?;
-            store(a, APIC_ICR_LOW, VECTOR | TO_SELF | ASSERT)?;
+            store(a, apic::ICR_LOW, VECTOR | apic::TO_SELF as i32 | apic::ASSERT as i32)?;
             a.sti()?;
             a.nop()?;
             a.mov(rbx, cr8)?;
@@ -255,8 +215,8 @@ fn the_task_priority_holds_interrupts_back_by_register_and_by_cr8() {
 #[test]
 fn an_nmi_comes_without_the_flag_and_no_second_one_before_iret() {
     let code = guest(&[2], |a| {
-        store(a, APIC_ICR_HIGH, 0)?;
-        store(a, APIC_ICR_LOW, NMI | ASSERT)?;
+        store(a, apic::ICR_HIGH, 0)?;
+        store(a, apic::ICR_LOW, apic::NMI as i32 | apic::ASSERT as i32)?;
         a.nop()
     });
     let mut t = Testbed::new(TSO, &[&code]);
@@ -270,50 +230,6 @@ fn an_nmi_comes_without_the_flag_and_no_second_one_before_iret() {
     assert_eq!(t.core(0).cpu.nmi_blocked, 0);
     t.finish(0);
     assert_eq!(t.memory(COUNT), 1);
-}
-
-/// A turn that ended before an interrupt that the core then does not take would begin again for ever.
-#[test]
-fn a_run_goes_on_while_an_nmi_waits_for_iret_and_while_an_instruction_is_half_done() {
-    let blocked = guest(&[], |a| {
-        let (mut handler, mut again) = (a.create_label(), a.create_label());
-        gate(a, 2, handler)?;
-        store(a, APIC_ICR_HIGH, 0)?;
-        store(a, APIC_ICR_LOW, NMI | ASSERT)?;
-        a.set_label(&mut again)?;
-        a.jmp(again)?;
-        a.set_label(&mut handler)?;
-        store(a, APIC_ICR_LOW, NMI | ASSERT)?;
-        a.sti()?;
-        a.mov(ecx, 200)?;
-        let mut around = a.create_label();
-        a.set_label(&mut around)?;
-        a.dec(ecx)?;
-        a.jnz(around)?;
-        a.cli()?;
-        a.hlt()
-    });
-    let half_done = guest(&[VECTOR], |a| {
-        store(a, APIC_TIMER_DIVIDE, 0b1011)?;
-        store(a, APIC_LVT_TIMER, VECTOR | PERIODIC)?;
-        store(a, APIC_TIMER_INITIAL, 41)?;
-        a.sti()?;
-        a.mov(ecx, 2000)?;
-        let mut around = a.create_label();
-        a.set_label(&mut around)?;
-        a.add(qword_ptr(COUNT + 8), 1)?;
-        a.dec(ecx)?;
-        a.jnz(around)?;
-        a.cli()
-    });
-    for seed in 0..20 {
-        for code in [&blocked as &dyn Fn(&mut CodeAssembler) -> Result<(), IcedError>, &half_done] {
-            let machine = Testbed::new(TSO, &[code]).machine;
-            let mut runner = Runner::new(machine, Policy::new(seed, Slices::Around(5)));
-            assert_eq!(runner.run(100_000, |_| false), Ended::Stopped, "seed {seed}");
-            assert_eq!(runner.machine().stop(), Some(&Stop::AllHalted));
-        }
-    }
 }
 
 #[test]
@@ -354,13 +270,13 @@ fn the_timer_of_the_pc_comes_through_the_8259_to_lint0() {
 fn init_and_start_up_bring_a_core_to_real_mode_at_the_page() {
     // At 0x8000: mov word [0x8100], 0x1234; hlt.
     let stub: [u8; 7] = [0xc7, 0x06, 0x00, 0x81, 0x34, 0x12, 0xf4];
-    let boss = guest(&[VECTOR], move |a| {
+    let boss = guest(&[VECTOR as u8], move |a| {
         for (offset, byte) in (0u64..).zip(stub) {
             a.mov(byte_ptr(0x8000 + offset), i32::from(byte))?;
         }
-        store(a, APIC_ICR_LOW, 5 << 8 | TO_OTHERS | ASSERT)?;
-        store(a, APIC_ICR_LOW, 6 << 8 | 8 | TO_OTHERS | ASSERT)?;
-        store(a, APIC_ICR_LOW, 6 << 8 | 9 | TO_OTHERS | ASSERT)
+        store(a, apic::ICR_LOW, 5 << 8 | apic::TO_OTHERS as i32 | apic::ASSERT as i32)?;
+        store(a, apic::ICR_LOW, 6 << 8 | 8 | apic::TO_OTHERS as i32 | apic::ASSERT as i32)?;
+        store(a, apic::ICR_LOW, 6 << 8 | 9 | apic::TO_OTHERS as i32 | apic::ASSERT as i32)
     });
     let mut t = Testbed::new(TSO, &[&boss, &|a| a.nop()]);
     t.finish(0);
@@ -369,4 +285,81 @@ fn init_and_start_up_bring_a_core_to_real_mode_at_the_page() {
     t.finish(1);
     assert_eq!(t.memory(0x8100) & 0xffff, 0x1234);
     assert_eq!(t.machine.stop(), Some(&Stop::AllHalted));
+}
+
+#[test]
+fn an_nmi_that_is_blocked_does_not_keep_a_core_from_going_on() {
+    // The handler of the first one sends a second one, turns interrupts on, and works on.
+    let code = |a: &mut CodeAssembler| {
+        handler(a, &[2], |a| {
+            store(a, apic::ICR_LOW, (apic::NMI | apic::ASSERT) as i32)?;
+            a.sti()?;
+            for _ in 0..10 {
+                a.inc(ebx)?;
+            }
+            a.hlt()
+        })?;
+        load_idt(a)?;
+        store(a, apic::ICR_HIGH, 0)?;
+        store(a, apic::ICR_LOW, (apic::NMI | apic::ASSERT) as i32)?;
+        a.nop()
+    };
+    for drained in [false, true] {
+        let mut t = Testbed::new(TSO, &[&code]);
+        step_to(&mut t, iced_x86::Mnemonic::Nop);
+        t.apply(interrupt(0));
+        t.machine.run_to_pause(CoreId(0), 100, drained);
+        assert_eq!((t.core(0).is_halted(), t.gpr(0, 3)), (true, 10));
+        assert!(!t.machine.choices().contains(&interrupt(0)), "it waits until IRET");
+    }
+}
+
+#[test]
+fn an_interrupt_that_comes_within_an_instruction_waits_for_its_end() {
+    let code = guest(&[VECTOR as u8], |a| {
+        store(a, apic::ICR_LOW, VECTOR | (apic::TO_SELF | apic::ASSERT) as i32)?;
+        a.sti()?;
+        a.nop()?;
+        a.add(qword_ptr(X), 1)
+    });
+    let mut t = Testbed::new(TSO, &[&code]);
+    step_to(&mut t, iced_x86::Mnemonic::Add);
+    t.access(0);
+    assert!(!t.machine.choices().contains(&interrupt(0)));
+    t.machine.run_to_pause(CoreId(0), 100, false);
+    assert!(t.machine.choices().contains(&interrupt(0)), "it was run to its end, and not beyond");
+    assert_eq!(t.pending_addresses(0), [X]);
+}
+
+#[test]
+fn a_device_hears_the_same_time_however_a_turn_is_cut() {
+    // The 8254 counts from when its counter is written, and is read by a latch, each after some work.
+    let code = |a: &mut CodeAssembler| {
+        let work = |a: &mut CodeAssembler, rounds: u32| {
+            let mut again = a.create_label();
+            a.mov(ecx, rounds)?;
+            a.set_label(&mut again)?;
+            a.dec(ecx)?;
+            a.jnz(again)
+        };
+        for (port, value) in [(0x43, 0x34u32), (0x40, 0xff), (0x40, 0xff)] {
+            work(a, 900)?;
+            a.mov(eax, value)?;
+            a.out(port, al)?;
+        }
+        work(a, 3000)?;
+        a.mov(eax, 0)?;
+        a.out(0x43, al)?;
+        a.in_(al, 0x40)?;
+        a.mov(bl, al)?;
+        a.in_(al, 0x40)
+    };
+    let counts = [(1, false), (7, false), (100_000, false), (100_000, true)].map(|(steps, drained)| {
+        let mut t = Testbed::new(TSO, &[&code]);
+        while !t.core(0).is_halted() {
+            t.apply(Choice::Run { core: CoreId(0), steps, drained });
+        }
+        (t.gpr(0, 0) & 0xff) << 8 | t.gpr(0, 3) & 0xff
+    });
+    assert!(counts.iter().all(|count| *count == counts[0]), "{counts:x?}");
 }

@@ -5,12 +5,10 @@ use fencepost::core::CoreId;
 use fencepost::core::interruption::Source;
 use fencepost::memory_model::MemoryModel;
 use fencepost::trace::Event;
+use fencepost_tests::guest::{IDT, IDT_POINTER, INTERRUPT_GATE, gate_at, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
-/// Where guests here put their IDT, and its limit and base.
-const IDT: u64 = 0x18_2000;
-const IDT_POINTER: u64 = 0x18_3000;
 /// Where the handler leaves what it was given: error code or a mark for none, RIP, CS, RFLAGS, RSP, SS; how often; CR2.
 const FRAME: u64 = 0x18_4000;
 const COUNT: u64 = FRAME + 0x30;
@@ -21,35 +19,17 @@ const NOWHERE: u64 = 0x1_0000_0000;
 /// RFLAGS: no breakpoint before the next instruction.
 const RF: u64 = 1 << 16;
 
-/// Bits of a gate.
-const PRESENT: u32 = 0x80;
-const INTERRUPT_GATE: u32 = 0x0e;
-
-/// A gate of the IDT for `vector`, to `handler`.
-fn gate(a: &mut CodeAssembler, vector: u32, handler: CodeLabel) -> Result<(), IcedError> {
-    let at = IDT + 16 * u64::from(vector);
-    a.lea(rax, ptr(handler))?;
-    a.mov(word_ptr(at), ax)?;
-    a.mov(word_ptr(at + 2), 8)?;
-    a.mov(word_ptr(at + 4), ((PRESENT | INTERRUPT_GATE) << 8) as i32)?;
-    a.shr(rax, 16)?;
-    a.mov(word_ptr(at + 6), ax)
-}
-
 /// After `body`, with handlers for `vectors`, a handler has noted its frame, and `resume` says where it returns to.
 fn guest(
-    vectors: &'static [u32],
+    vectors: &'static [u8],
     has_error_code: bool,
     body: impl Fn(&mut CodeAssembler) -> Result<(), IcedError>,
 ) -> impl Fn(&mut CodeAssembler) -> Result<(), IcedError> {
     move |a| {
         let (mut handler, mut resume) = (a.create_label(), a.create_label());
-        for &vector in vectors {
-            gate(a, vector, handler)?;
-        }
-        a.mov(word_ptr(IDT_POINTER), 0xfff)?;
-        a.mov(dword_ptr(IDT_POINTER + 2), IDT as i32)?;
-        a.lidt(ptr(IDT_POINTER))?;
+        a.lea(rax, ptr(handler))?;
+        vectors.iter().try_for_each(|&vector| gate_at(a, IDT, vector, INTERRUPT_GATE))?;
+        load_idt(a)?;
         a.mov(dword_ptr(X), 1)?;
         body(a)?;
         a.set_label(&mut resume)?;
@@ -234,4 +214,20 @@ fn without_a_handler_for_the_double_fault_the_run_ends_with_the_first() {
     let (_, fault) = t.fault();
     assert_eq!(fault, fencepost::trace::Fault::Exception { vector: 14, error_code: 0, address: NOWHERE });
     assert_eq!(t.core(0).cpu.cr2, NOWHERE);
+}
+
+#[test]
+fn a_trap_after_an_instruction_that_the_machine_executes_itself_is_taken_once() {
+    // Its handler is not traced.
+    let instructions: [Code; 5] =
+        [&|a| a.cpuid(), &|a| a.in_(al, 0x80), &|a| a.rdtsc(), &|a| a.rdrand(rcx), &|a| a.smsw(ecx)];
+    for instruction in instructions {
+        let code = guest(&[1], false, |a| {
+            a.pushfq()?;
+            a.or(qword_ptr(rsp), 0x100)?;
+            a.popfq()?;
+            instruction(a)
+        });
+        check(1, Source::Exception, None, 0, 0, &code);
+    }
 }

@@ -2,10 +2,13 @@
 
 use super::page_tables::paged;
 use super::testbed::*;
+use fencepost::core::CoreId;
 use fencepost::core::cpu_state::SegmentName;
 use fencepost::core::interruption::Source;
+use fencepost::machine::{Machine, Stop};
 use fencepost::memory_model::MemoryModel;
 use fencepost::trace::Event;
+use fencepost_tests::guest::{INTERRUPT_GATE, assembled, gate_at, handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -20,7 +23,6 @@ const KERNEL_STACK: u64 = 0x18_7000;
 const OTHER_STACK: u64 = 0x18_8000;
 const USER_STACK: u64 = 0x18_6ff0;
 
-const KERNEL_CODE: u64 = 0x8;
 const USER_DATA: u64 = 0x20 | 3;
 const USER_CODE: u64 = 0x28 | 3;
 const TASK: u64 = 0x30;
@@ -86,12 +88,7 @@ fn user(gate: Gate, flags: u64, body: Code) -> impl Fn(&mut CodeAssembler) -> Re
         a.mov(ax, TASK as i32)?;
         a.ltr(ax)?;
         a.lea(rax, ptr(handler))?;
-        let at = IDT + 16 * gate.vector;
-        a.mov(word_ptr(at), ax)?;
-        a.mov(word_ptr(at + 2), KERNEL_CODE as i32)?;
-        a.mov(word_ptr(at + 4), ((0x8e | gate.level << 5) << 8 | gate.stack) as i32)?;
-        a.shr(rax, 16)?;
-        a.mov(word_ptr(at + 6), ax)?;
+        gate_at(a, IDT, gate.vector as u8, INTERRUPT_GATE | (gate.level << 13 | gate.stack) as u16)?;
         load_table(a, IDT, 0xfff)?;
         a.lidt(ptr(POINTER))?;
         for word in [USER_DATA, USER_STACK, flags, USER_CODE] {
@@ -213,4 +210,50 @@ fn an_interruption_of_a_user_is_one_event() {
         })
         .collect();
     assert_eq!(sources, [Source::Exception]);
+}
+
+#[test]
+fn a_user_of_32_bits_whose_kernel_has_no_task_state_segment_ends_the_run() {
+    // Once without LTR, and once with a null selector, which a processor refuses.
+    for is_null in [false, true] {
+        let image = assembled(32, |a| {
+            handler(a, &[6, 8, 10, 13], |a| a.hlt())?;
+            load_idt(a)?;
+            for (index, descriptor) in [0, 0, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff, 0x00cf_fb00_0000_ffff]
+                .into_iter()
+                .chain([0x00cf_f300_0000_ffff_u64])
+                .enumerate()
+            {
+                let at = GDT + 8 * index as u64;
+                a.mov(dword_ptr(at), descriptor as i32)?;
+                a.mov(dword_ptr(at + 4), (descriptor >> 32) as i32)?;
+            }
+            a.mov(word_ptr(POINTER), 6 * 8 - 1)?;
+            a.mov(dword_ptr(POINTER + 2), GDT as i32)?;
+            a.lgdt(ptr(POINTER))?;
+            if is_null {
+                a.xor(eax, eax)?;
+                a.ltr(ax)?;
+            }
+            let (mut past, mut user) = (a.create_label(), a.create_label());
+            for word in [0x28 | 3, USER_STACK as i32, 2, 0x20 | 3] {
+                a.push(word)?;
+            }
+            a.jmp(past)?;
+            a.set_label(&mut user)?;
+            a.iretd()?;
+            a.set_label(&mut past)?;
+            a.call(user)?;
+            a.ud2()
+        });
+        let image = image.expect("the guest assembles");
+        let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
+        for _ in 0..100 {
+            let step = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1, drained: false };
+            if machine.apply(step).is_err() {
+                break;
+            }
+        }
+        assert!(matches!(machine.stop(), Some(Stop::Faulted { .. })), "{:?}", machine.stop());
+    }
 }

@@ -116,9 +116,13 @@ impl Engines {
         self.pc = precise.program_counter();
     }
 
-    /// The offset of the next instruction into CS.
-    pub(crate) fn program_counter(&self, state: &CpuState) -> u64 {
-        if self.seat == Seat::State { state.rip } else { self.pc }
+    /// The linear address of the next instruction, wherever the registers are: the base of CS may be newer in an engine.
+    pub(crate) fn linear_program_counter(&self, state: &CpuState) -> u64 {
+        match self.seat {
+            Seat::State => state.linear_pc(),
+            Seat::Fast => self.open_fast().unicorn().linear_pc(),
+            Seat::Precise => self.open_precise().unicorn().linear_pc(),
+        }
     }
 
     /// Whether an interrupt may come now.
@@ -135,9 +139,13 @@ impl Engines {
         self.open_precise().unicorn().linear_pc()
     }
 
-    /// The precise engine has executed an instruction that may have changed page tables' meaning, or flags.
-    pub(crate) fn translation_changed(&self) {
-        self.open_precise().unicorn().settle_flags();
+    /// The precise engine has executed an instruction that may have loaded flags or changed the task.
+    pub(crate) fn settle(&self) {
+        self.open_precise().unicorn().settle();
+    }
+
+    /// The precise engine has executed an instruction that may have changed how addresses are translated.
+    pub(crate) fn forget_in_fast(&self) {
         if let Some(fast) = &self.fast {
             fast.unicorn().flush_tlb();
         }

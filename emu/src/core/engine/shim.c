@@ -35,6 +35,21 @@ struct fencepost_cpu {
     uint32_t interrupt_shadow, nmi_blocked;
 };
 
+/*
+ * QEMU ends the process when it looks into a task state segment that is busy or is none, and loads TR with a null selector, where
+ * a processor refuses (SDM 2A, LTR). So in here the one in TR is never busy, and one that is none has no room: an invalid TSS.
+ */
+static void settle_task(SegmentCache *tr)
+{
+    int type = (tr->flags >> DESC_TYPE_SHIFT) & 0xf & ~2;
+
+    if (!(tr->flags & DESC_P_MASK) || (tr->flags & DESC_S_MASK) || (type & 7) != 1) {
+        tr->flags = DESC_P_MASK | (9 << DESC_TYPE_SHIFT);
+        tr->limit = 0;
+    }
+    tr->flags &= ~DESC_TSS_BUSY_MASK;
+}
+
 size_t fencepost_cpu_size(void) { return sizeof(struct fencepost_cpu); }
 
 static void get_segment(struct fencepost_segment *to, const SegmentCache *from)
@@ -71,6 +86,8 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
     }
     get_segment(&out->ldt, &env->ldt);
     get_segment(&out->tr, &env->tr);
+    /* The task that executes is busy, as everybody else sees it. */
+    out->tr.flags |= DESC_TSS_BUSY_MASK;
     get_segment(&out->gdt, &env->gdt);
     get_segment(&out->idt, &env->idt);
     out->cr0 = env->cr[0];
@@ -102,7 +119,10 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
     out->nmi_blocked = (env->hflags2 & HF2_NMI_MASK) != 0;
 }
 
-/* The translation-time flags, from the architectural state they stand for (compare QEMU's x86_update_hflags). */
+/*
+ * The translation-time flags, from the architectural state they stand for (compare QEMU's x86_update_hflags). TF, VM and the I/O
+ * privilege level are not among them: translation takes them from EFLAGS as well, and here they would stay for good.
+ */
 static uint32_t hidden_flags(CPUX86State *env, uint32_t interrupt_shadow)
 {
     uint32_t kept = HF_SMAP_MASK | HF_SVME_MASK | HF_GUEST_MASK | HF_MPX_EN_MASK | HF_MPX_IU_MASK;
@@ -111,7 +131,6 @@ static uint32_t hidden_flags(CPUX86State *env, uint32_t interrupt_shadow)
     h |= (env->segs[R_SS].flags >> DESC_DPL_SHIFT) & HF_CPL_MASK;
     h |= (env->cr[0] & CR0_PE_MASK) << (HF_PE_SHIFT - 0);
     h |= (env->cr[0] << (HF_MP_SHIFT - 1)) & (HF_MP_MASK | HF_EM_MASK | HF_TS_MASK);
-    h |= env->eflags & (HF_TF_MASK | HF_VM_MASK | HF_IOPL_MASK);
     if (env->cr[4] & CR4_OSFXSR_MASK) {
         h |= HF_OSFXSR_MASK;
     }
@@ -155,6 +174,7 @@ void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
     }
     set_segment(&env->ldt, &in->ldt);
     set_segment(&env->tr, &in->tr);
+    settle_task(&env->tr);
     set_segment(&env->gdt, &in->gdt);
     set_segment(&env->idt, &in->idt);
     env->cr[0] = in->cr0;
@@ -253,16 +273,17 @@ int fencepost_take_exception(struct uc_struct *uc)
 }
 
 /*
- * After an IRET: RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not. It is
+ * After an instruction that may have loaded flags or TR: RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not. It is
  * kept only while there are breakpoints.
  */
-void fencepost_settle_flags(struct uc_struct *uc)
+void fencepost_settle(struct uc_struct *uc)
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
     if ((env->dr[7] & 0xff) == 0) {
         env->eflags &= ~RF_MASK;
     }
+    settle_task(&env->tr);
 }
 
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
@@ -280,14 +301,6 @@ int fencepost_is_software(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu
 /* Sources of an interruption; mirrors `Source` in interruption.rs. */
 enum { SOURCE_EXCEPTION, SOURCE_SOFTWARE, SOURCE_HARDWARE };
 
-/* A TSS that cannot be: looking into it would abort the process, where a processor could not have loaded it. */
-static bool is_usable_tss(const SegmentCache *tr)
-{
-    int type = (tr->flags >> DESC_TYPE_SHIFT) & 0xf;
-
-    return (tr->flags & DESC_P_MASK) && ((type & 7) == 1 || (type & 7) == 3);
-}
-
 /*
  * Enters the guest's handler of `vector` as SDM 3A 6.12 to 6.14 say, by QEMU's own code; EIP is that of the faulting
  * instruction, or the next one's. An exception on the way is delivered in its place, as 6.15 (interrupt 8) says; on the way
@@ -298,18 +311,12 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
 {
     CPUState *cpu = uc->cpu;
     CPUX86State *env = cpu->env_ptr;
-    SegmentCache tr = env->tr;
     bool is_contributory = vector == 0 || (vector >= 10 && vector <= 14) || vector == EXCP08_DBLE;
     volatile bool is_hardware = source == SOURCE_HARDWARE;
     volatile bool is_on_the_way = false;
-    volatile bool has_substitute = !is_usable_tss(&tr);
     volatile target_ulong flags;
     int result;
 
-    if (has_substitute) {
-        env->tr.flags = DESC_P_MASK | (11 << DESC_TYPE_SHIFT);
-        env->tr.limit = 0;
-    }
     env->eflags = cpu_compute_eflags(env);
     flags = env->eflags;
     if (source == SOURCE_EXCEPTION && vector != EXCP01_DB) {
@@ -355,9 +362,7 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     uc->nested_level--;
     uc->invalid_error = UC_ERR_OK;
     uc->stop_request = false;
-    if (has_substitute) {
-        env->tr = tr;
-    }
+    settle_task(&env->tr);
     env->exception_is_int = 0;
     env->error_code = 0;
     env->old_exception = -1;

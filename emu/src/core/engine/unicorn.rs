@@ -31,7 +31,7 @@ unsafe extern "C" {
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
-    fn fencepost_settle_flags(uc: *mut sys::uc_engine);
+    fn fencepost_settle(uc: *mut sys::uc_engine);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
@@ -196,9 +196,9 @@ impl Unicorn {
     }
 
     /// Forgets the resume flag, unless there are breakpoints that it is about.
-    pub(super) fn settle_flags(&self) {
+    pub(super) fn settle(&self) {
         // SAFETY: the engine is open and not running.
-        unsafe { fencepost_settle_flags(self.handle) }
+        unsafe { fencepost_settle(self.handle) }
     }
 
     /// Whether an interrupt may come now.

@@ -19,10 +19,14 @@ pub(in crate::core) enum FarReturn {
 }
 
 impl FarReturn {
-    /// For `instruction`, which comes next with these registers; `None` when the engine can be left alone.
-    pub(in crate::core) fn before(instruction: &Instruction, cpu: &CpuState) -> Option<FarReturn> {
+    /// For `instruction`, which comes next with the registers that `read` gives; `None` when the engine can be left alone.
+    pub(in crate::core) fn before(instruction: &Instruction, read: impl Fn() -> CpuState) -> Option<FarReturn> {
+        if instruction.mnemonic() != Mnemonic::Retf {
+            return None;
+        }
+        let cpu = read();
         let is_real = cpu.cr0 & CR0_PE == 0 || cpu.rflags & FLAGS_VM != 0;
-        (is_real && instruction.mnemonic() == Mnemonic::Retf).then_some(FarReturn::Begun)
+        is_real.then_some(FarReturn::Begun)
     }
 
     /// It has read `value`: first the offset, then the segment.

@@ -4,7 +4,7 @@ use super::decoded::{Decoded, Known};
 use super::far_return::FarReturn;
 use super::halves::Halves;
 use super::{GivesWay, World, note_drained};
-use crate::core::cpu_state::gpr;
+use crate::core::cpu_state::{CpuState, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
@@ -15,7 +15,10 @@ use crate::memory::{LINE, MemoryType, PAGE};
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::{PhysAddr, Width};
-use iced_x86::Instruction;
+use iced_x86::{Instruction, Mnemonic};
+
+/// RFLAGS.NT: the task is one within another, and IRET goes back to that.
+const FLAGS_NT: u64 = 1 << 14;
 
 /// Whether the core ended its turn early because it spins.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     last_step: bool,
     /// It may change how addresses are translated.
     may_retranslate: bool,
+    /// It may load flags or change the task.
+    is_mode_change: bool,
     stored_to_code: bool,
     /// The instruction that is executing will be executed again: nothing it does from here on has an effect.
     is_abandoned: bool,
@@ -108,9 +113,10 @@ impl Observer for PreciseRun<'_, '_> {
             // The way addresses are translated may be another afterwards, and what was decoded void.
             Class::Serialising | Class::ModeChange => {
                 self.last_step = true;
-                self.may_retranslate = true;
+                self.is_mode_change = true;
                 let instruction = self.decoded.instruction(pc, self.world.memory);
-                self.far_return = instruction.and_then(|it| FarReturn::before(&it, &engine.registers()));
+                self.may_retranslate = !instruction.is_some_and(|it| keeps_translations(&it, || engine.registers()));
+                self.far_return = instruction.and_then(|it| FarReturn::before(&it, || engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
             Class::Pause if self.gives_way.at_pause => {
@@ -200,6 +206,7 @@ impl Observer for PreciseRun<'_, '_> {
         self.drain_all();
         self.last_step = true;
         let (id, width) = (self.id, width(size));
+        self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.load(id, address, width, around))
     }
 
@@ -210,6 +217,7 @@ impl Observer for PreciseRun<'_, '_> {
         self.drain_all();
         self.last_step = true;
         let (id, width) = (self.id, width(size));
+        self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.post(id, address, width, value, around));
     }
 
@@ -219,12 +227,14 @@ impl Observer for PreciseRun<'_, '_> {
         }
         self.last_step = true;
         let (id, width) = (self.id, width(size));
+        self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.port_in(id, port, width, around)) as u32
     }
 
     fn port_out(&mut self, port: u16, size: u64, value: u32) {
         self.last_step = true;
         let (id, width) = (self.id, width(size));
+        self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.port_out(id, port, width, u64::from(value), around));
     }
 }
@@ -253,6 +263,8 @@ pub(super) struct Observed {
     pub(super) is_abandoned: bool,
     /// Address translation may have changed.
     pub(super) may_retranslate: bool,
+    /// Flags may have been loaded, or the task changed.
+    pub(super) is_mode_change: bool,
     /// Translated code was stored to.
     pub(super) stored_to_code: bool,
     /// The machine must execute the next instruction itself.
@@ -298,6 +310,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             committed: Vec::new(),
             last_step: false,
             may_retranslate: false,
+            is_mode_change: false,
             stored_to_code: false,
             is_abandoned: false,
             emulate: None,
@@ -344,6 +357,7 @@ impl PreciseRun<'_, '_> {
             is_trap,
             is_abandoned: self.is_abandoned,
             may_retranslate: self.may_retranslate,
+            is_mode_change: self.is_mode_change,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
@@ -677,6 +691,16 @@ impl PreciseRun<'_, '_> {
         });
         let found = linear.into_iter().find(|&at| mode.translate(self.world.memory, at) == Some(address))?;
         mode.translate(self.world.memory, (found + size - 1) & !(PAGE - 1))
+    }
+}
+
+/// Whether `instruction`, which comes next with the registers that `read` gives, translates no address anew although it may
+/// change the mode. A return to another task would (SDM 3A 8.3).
+fn keeps_translations(instruction: &Instruction, read: impl Fn() -> CpuState) -> bool {
+    match instruction.mnemonic() {
+        Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq | Mnemonic::Iretq => true,
+        Mnemonic::Iret | Mnemonic::Iretd => read().rflags & FLAGS_NT == 0,
+        _ => false,
     }
 }
 

@@ -19,6 +19,8 @@ use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
 use super::interruption::{Delivery, Exception, Openness, vector};
+use super::paging::Mode;
+use super::tlb::Lost;
 use super::{Activity, Core, CoreId};
 use crate::board::{Board, Request, Surroundings};
 use crate::machine::{Settings, Stop};
@@ -165,7 +167,7 @@ impl Turn<'_> {
                     self.caches[self.id.index()].has_spun = true;
                     return Spun::AtPause;
                 }
-                FastExit::NewCode { .. } => return Spun::No,
+                FastExit::NewCode { .. } | FastExit::NewPage { .. } => return Spun::No,
                 FastExit::Budget => left,
                 FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
             }
@@ -265,13 +267,32 @@ impl Turn<'_> {
         let before_sti = gives_way.to_interrupts && self.world.board.interrupts().asks(self.id);
         let stops = FastStops { at_pause: gives_way.at_pause, before_sti };
         let engines = &mut self.caches[self.id.index()].engines;
-        let (retired, exit) = engines.run_fast(&mut self.core.cpu, budget, stops, self.world.memory, self.world.code);
+        let Core { cpu, tlb, .. } = &mut *self.core;
+        let (retired, exit) = engines.run_fast(cpu, tlb, budget, stops, self.world.memory, self.world.code);
         self.core.clock += retired;
-        if let FastExit::NewCode { first, last } = exit {
-            self.world.code.note(first);
-            self.world.code.note(last);
+        match exit {
+            FastExit::NewCode { first, last } => {
+                self.world.code.note(first);
+                self.world.code.note(last);
+            }
+            FastExit::NewPage { linear } if !self.note_fetch(linear) => return FastExit::NeedsPrecise,
+            FastExit::NewPage { .. }
+            | FastExit::Budget
+            | FastExit::Pause
+            | FastExit::Spins
+            | FastExit::NeedsPrecise => (),
         }
         exit
+    }
+
+    /// Notes where the code at `linear`, which is executed next, is fetched from. `false` when that cannot be noted.
+    fn note_fetch(&mut self, linear: u64) -> bool {
+        let engines = &mut self.caches[self.id.index()].engines;
+        engines.save(&mut self.core.cpu);
+        let (mode, mut lost) = (Mode::of(&self.core.cpu), Lost::default());
+        let is_noted = self.core.tlb.note_fetch(linear, &mode, self.world.memory, &mut lost);
+        engines.forget(lost);
+        is_noted
     }
 
     /// Lets the precise engine take up to `steps` steps, or make one access, and deals with what stopped it.
@@ -306,6 +327,9 @@ impl Turn<'_> {
         let Cache { engines, decoded, patches_code, .. } = &mut self.caches[self.id.index()];
         let mode = engines.precise(&mut self.core.cpu, self.world.memory).mode();
         decoded.enter(mode);
+        if engines.take_lost_code() {
+            decoded.forget();
+        }
         if extent != Extent::Steps {
             engines.save(&mut self.core.cpu);
         }
@@ -314,7 +338,9 @@ impl Turn<'_> {
         run.gives_way = gives_way;
         run.apply();
         let exit = engines.run_precise(one_at_a_time, &mut run);
-        let observed = run.end(exit, engines.linear_pc());
+        let mode_now = if run.may_retranslate() { engines.mode() } else { mode };
+        let observed = run.end(exit, engines.linear_pc(), mode_now);
+        engines.forget(observed.lost);
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
         } else if let Some(halves) = observed.halves {
@@ -329,7 +355,7 @@ impl Turn<'_> {
         }
         *patches_code = observed.stored_to_code;
         if observed.may_retranslate {
-            engines.translation_changed();
+            engines.settle_flags();
         }
         self.settle();
         observed
@@ -414,7 +440,8 @@ impl Turn<'_> {
         run.eager = eager;
         run.begin_delivery(pc);
         let delivery = engines.deliver(exception, &mut run);
-        run.end_delivery(delivery);
+        let lost = run.end_delivery(delivery, engines.mode());
+        engines.forget(lost);
         self.settle();
         delivery
     }

@@ -167,7 +167,9 @@ impl Turn<'_> {
                     self.caches[self.id.index()].has_spun = true;
                     return Spun::AtPause;
                 }
-                FastExit::NewCode { .. } | FastExit::NewPage { .. } => return Spun::No,
+                FastExit::NewCode { .. } => return Spun::No,
+                // The precise engine can execute it whatever comes of the page, so that this comes to an end.
+                FastExit::NewPage { .. } => left.min(1),
                 FastExit::Budget => left,
                 FastExit::NeedsPrecise => left.min(if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS }),
             }

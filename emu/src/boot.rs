@@ -23,7 +23,7 @@ mod reset;
 
 pub(crate) use bios::PROGRAMMING;
 pub use native::{GUEST_BASE, MAGIC, STACK_BYTES};
-pub(crate) use reset::{reset_state, start_up_state};
+pub(crate) use reset::{init_state, reset_state, start_up_state};
 
 use crate::core::cpu_state::CpuState;
 use crate::core::{Activity, Core, CoreId};

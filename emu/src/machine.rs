@@ -417,14 +417,23 @@ impl Machine {
     /// What INIT does to a core (SDM 3A 9.1, 9.4): all but memory, caches and clock begins anew.
     fn reset_core(&mut self, core: CoreId) {
         self.turn(core).drain_all();
-        self.put_state(core, boot::reset_state(), Activity::AwaitsStartUp);
+        let cpu = boot::init_state(self.registers(core));
+        self.put_state(core, cpu, Activity::AwaitsStartUp);
         self.log.push(Event::CoreReset { core });
     }
 
     /// What a start-up message does to a core that waits for one (SDM 3A 9.4.4).
     fn start_core(&mut self, core: CoreId, page: u8) {
-        self.put_state(core, boot::start_up_state(page), Activity::Running);
+        let cpu = boot::start_up_state(self.registers(core), page);
+        self.put_state(core, cpu, Activity::Running);
         self.log.push(Event::Started { core, pc: u64::from(page) << 12 });
+    }
+
+    /// The registers of `core`, up to date.
+    fn registers(&mut self, core: CoreId) -> &CpuState {
+        let cpu = &mut self.state.cores[core.index()].cpu;
+        self.caches[core.index()].engines.save(cpu);
+        cpu
     }
 
     fn put_state(&mut self, core: CoreId, cpu: CpuState, activity: Activity) {

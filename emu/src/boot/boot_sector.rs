@@ -15,7 +15,7 @@ pub(super) fn boot(image: &Image, settings: &Settings, memory: &mut Memory) -> C
         put(memory, segment.address, &segment.bytes);
     }
     firmware::put_all(memory, image, settings);
-    let mut cpu = super::start_up_state((bios::SEGMENT >> 8) as u8);
+    let mut cpu = super::start_up_state(&super::reset_state(), (bios::SEGMENT >> 8) as u8);
     cpu.rip = bios::ENTRY.into();
     cpu.idt = Segment::table(0, 0x3ff);
     // As firmware leaves them, and so that x87 code works without FNINIT.

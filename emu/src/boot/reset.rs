@@ -12,10 +12,7 @@ const CR0_RESET: u64 = 0x6000_0010;
 /// The limit of every segment and table.
 const LIMIT: u32 = 0xffff;
 
-/// The registers of a core after power-up or INIT: real mode, about to fetch from 0xfffffff0.
-///
-/// INIT leaves the x87 and SSE state and the model-specific registers as they were; whoever resets a core that has run
-/// keeps those.
+/// The registers of a core after power-up: real mode, about to fetch from 0xfffffff0.
 pub(crate) fn reset_state() -> CpuState {
     let [signature, ..] = cpuid::leaf(1, 0, CoreId(0), 1);
     let mut cpu = CpuState {
@@ -40,9 +37,39 @@ pub(crate) fn reset_state() -> CpuState {
     cpu
 }
 
-/// The registers of a core that a start-up message with `vector` wakes: in real mode at page `vector` (SDM 3A 10.4.4).
-pub(crate) fn start_up_state(vector: u8) -> CpuState {
-    let mut cpu = reset_state();
+/// The registers of a core after INIT, which were `before`: as after power-up, but the x87 and SSE state and the
+/// model-specific registers stay; EFER does not (APM 2, table 14-1).
+pub(crate) fn init_state(before: &CpuState) -> CpuState {
+    let CpuState { star, lstar, cstar, fmask, kernel_gs_base, sysenter_cs, sysenter_esp, sysenter_eip, .. } = *before;
+    let CpuState { pat, tsc_aux, xcr0, x87_mantissa, x87_exponent, x87_empty, x87_control, x87_status, .. } = *before;
+    let CpuState { mxcsr, xmm, .. } = *before;
+    CpuState {
+        star,
+        lstar,
+        cstar,
+        fmask,
+        kernel_gs_base,
+        sysenter_cs,
+        sysenter_esp,
+        sysenter_eip,
+        pat,
+        tsc_aux,
+        xcr0,
+        x87_mantissa,
+        x87_exponent,
+        x87_empty,
+        x87_control,
+        x87_status,
+        mxcsr,
+        xmm,
+        ..reset_state()
+    }
+}
+
+/// The registers of a core that a start-up message with `vector` wakes, and that were `before`: in real mode at page
+/// `vector` (SDM 3A 10.4.4).
+pub(crate) fn start_up_state(before: &CpuState, vector: u8) -> CpuState {
+    let mut cpu = before.clone();
     cpu.segments[SegmentName::Cs as usize] = real_segment(u16::from(vector) << 8, REAL_CODE);
     cpu.rip = 0;
     cpu

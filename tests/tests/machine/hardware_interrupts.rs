@@ -278,8 +278,21 @@ fn init_and_start_up_bring_a_core_to_real_mode_at_the_page() {
         store(a, apic::ICR_LOW, 6 << 8 | 8 | apic::TO_OTHERS as i32 | apic::ASSERT as i32)?;
         store(a, apic::ICR_LOW, 6 << 8 | 9 | apic::TO_OTHERS as i32 | apic::ASSERT as i32)
     });
-    let mut t = Testbed::new(TSO, &[&boss, &|a| a.nop()]);
+    let sleeper = |a: &mut CodeAssembler| {
+        a.mov(eax, 77)?;
+        a.cvtsi2sd(xmm3, eax)?;
+        a.mov(ecx, 0xc000_0082u32)?;
+        a.xor(edx, edx)?;
+        a.wrmsr()
+    };
+    let mut t = Testbed::new(TSO, &[&boss, &sleeper]);
+    t.finish(1);
+    let before = t.core(1).cpu.clone();
+    assert_eq!((before.lstar, f64::from_bits(before.xmm[3][0])), (77, 77.0));
     t.finish(0);
+    let after = &t.core(1).cpu;
+    assert_eq!((after.lstar, after.xmm, after.pat), (before.lstar, before.xmm, before.pat), "INIT leaves them");
+    assert_eq!((after.efer, after.cr4, after.gpr[0]), (0, 0, 0), "but not these");
     assert_eq!(t.pc(1), 0x8000);
     assert_eq!(t.core(1).cpu.cr0 & 1, 0, "real mode");
     t.finish(1);

@@ -21,7 +21,6 @@ mod machine {
     mod forwarding;
     mod hardware_interrupts;
     mod interrupts;
-    mod memory_types;
     mod pages;
     mod possible_choices;
     mod rings;
@@ -30,5 +29,4 @@ mod machine {
     mod spinning;
     mod strings;
     mod system_calls;
-    mod translations;
 }

@@ -3,8 +3,6 @@
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
-use super::super::paging::Mode;
-use super::super::tlb::{Lost, Tlb};
 use super::fast::{Fast, FastExit, FastStops};
 use super::precise::{Observer, Precise, PreciseExit};
 use crate::memory::Memory;
@@ -25,8 +23,6 @@ pub(crate) struct Engines {
     precise: Option<Precise>,
     /// The program counter when `seat` is an engine.
     pc: u64,
-    /// Code may be somewhere else than what was decoded of it.
-    lost_code: bool,
 }
 
 // SAFETY: an engine is bound to no thread: Unicorn keeps all of its state behind the handle, which only its owner uses. The
@@ -36,7 +32,7 @@ unsafe impl Send for Engines {}
 impl Engines {
     /// No engine yet; the registers are in the core's state.
     pub(crate) fn new() -> Engines {
-        Engines { seat: Seat::State, fast: None, precise: None, pc: 0, lost_code: false }
+        Engines { seat: Seat::State, fast: None, precise: None, pc: 0 }
     }
 
     /// Brings `state` up to date. The engine keeps the registers too.
@@ -51,7 +47,9 @@ impl Engines {
     /// The core's registers have changed in its state, or its memory under it: engines must take them up again.
     pub(crate) fn invalidate(&mut self) {
         self.seat = Seat::State;
-        self.forget(Lost::ALL);
+        for unicorn in self.unicorns() {
+            unicorn.flush_tlb();
+        }
     }
 
     /// The core's registers have changed in its state, but neither memory nor how addresses are translated.
@@ -63,7 +61,6 @@ impl Engines {
     pub(crate) fn run_fast(
         &mut self,
         state: &mut CpuState,
-        tlb: &mut Tlb,
         budget: u64,
         stops: FastStops,
         memory: &Memory,
@@ -78,13 +75,8 @@ impl Engines {
         }
         let pc = self.pc;
         let fast = self.fast.as_mut().expect("the registers are seated in this engine");
-        let result = fast.run(pc, budget, stops, memory, code, tlb);
+        let result = fast.run(pc, budget, stops, memory, code);
         self.pc = fast.unicorn().program_counter();
-        let lost = fast.lost();
-        if lost.is_some() {
-            self.lost_code |= lost.code;
-            self.precise.iter().for_each(|precise| precise.unicorn().forget(lost));
-        }
         result
     }
 
@@ -142,11 +134,6 @@ impl Engines {
         }
     }
 
-    /// How addresses are translated and code is decoded, when the registers are seated in the precise engine.
-    pub(crate) fn mode(&self) -> Mode {
-        self.open_precise().mode()
-    }
-
     /// The linear address of the next instruction, when the registers are seated in the precise engine.
     pub(crate) fn linear_pc(&self) -> u64 {
         self.open_precise().unicorn().linear_pc()
@@ -157,21 +144,16 @@ impl Engines {
         self.open_precise().unicorn().settle();
     }
 
-    /// The core has `lost` translations that it had noted: engines must not use them either.
-    pub(crate) fn forget(&mut self, lost: Lost) {
-        if !lost.is_some() {
-            return;
-        }
-        self.unicorns().for_each(|unicorn| unicorn.forget(lost));
-        if lost.code {
-            self.lost_code = true;
-            self.fast.iter_mut().for_each(Fast::forget_blocks);
+    /// The precise engine has executed an instruction that may have changed how addresses are translated.
+    pub(crate) fn forget_in_fast(&self) {
+        if let Some(fast) = &self.fast {
+            fast.unicorn().flush_tlb();
         }
     }
 
-    /// Whether code may be somewhere else than when this was asked last.
-    pub(crate) fn take_lost_code(&mut self) -> bool {
-        std::mem::take(&mut self.lost_code)
+    /// Forgets every address translation, as a write to a control register says.
+    pub(crate) fn forget_translations(&self) {
+        self.unicorns().for_each(super::unicorn::Unicorn::flush_tlb);
     }
 
     /// Forgets translated code made from `length` bytes of guest memory that begin at `host`.

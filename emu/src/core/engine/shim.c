@@ -273,8 +273,8 @@ int fencepost_take_exception(struct uc_struct *uc)
 }
 
 /*
- * After an instruction that may have loaded flags or TR: RF only matters to instruction breakpoints, and Unicorn's PUSHF shows it, where a processor does not. It is
- * kept only while there are breakpoints.
+ * After an instruction that may have loaded flags or TR: RF only matters to instruction breakpoints, and Unicorn's PUSHF
+ * shows it, where a processor does not. It is kept only while there are breakpoints.
  */
 void fencepost_settle(struct uc_struct *uc)
 {

@@ -388,12 +388,7 @@ impl Runner {
         let Runner { machine, policy, contention, .. } = self;
         let useful: Vec<CoreId> =
             ready.iter().copied().filter(|core| !contention.waits_in_vain(*core, machine)).collect();
-        let freed: Vec<CoreId> = useful.iter().copied().filter(|core| contention.is_freed(*core, machine)).collect();
-        let core = if !freed.is_empty() && !policy.one_in(contention::HELD_BACK) {
-            policy.pick(&freed)
-        } else {
-            policy.pick(if useful.is_empty() { ready } else { &useful })
-        };
+        let core = policy.pick(if useful.is_empty() { ready } else { &useful });
         contention.forget(core);
         core
     }

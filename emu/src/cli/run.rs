@@ -27,7 +27,7 @@ const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
 /// Run a program or an ELF file, once or with many seeds
 ///
 /// The guest's serial output appears as it comes; what happened is summed up on standard error.
-/// The same guest, options and seed always give the same run.
+/// The same guest, options and seed always give the same run, but for what is typed with --interactive.
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = after_long_help(), next_line_help = false)]
 pub(super) struct Run {
@@ -83,7 +83,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", help_heading = "The run")]
     max_steps: Option<u64>,
 
-    /// Stop at frame:N (the N-th picture presented), steps:N, or serial:TEXT (a line with this text)
+    /// Stop at frame:N (the N-th picture presented), steps:N, or serial:TEXT (a complete line with this text)
     #[arg(long, value_name = "POINT", help_heading = "The run")]
     until: Option<Point>,
 
@@ -175,7 +175,7 @@ Examples:
   fencepost run ./kernel.elf --interactive --record session.txt
 
 As a cargo runner, in .cargo/config.toml of your crate:
-  [target.x86_64-unknown-none]
+  [target.x86_64-unknown-linux-gnu]
   runner = \"fencepost run\"
   An executable must be static and not position-independent: README's
   \"Your own guest\" has the rustflags for that.

@@ -1,9 +1,8 @@
 //! Who waits for a lock, and for which: cores that exchange a word again and again, without PAUSE, until it changes.
 //!
 //! To let such a core run on is a waste, and worse: whoever holds the lock may take it again and again, as idle schedulers do,
-//! and be met with it at the end of every long slice. So a core that waits in vain is left alone, the others' slices are short
-//! until it has had its chance, and once its word has changed it is likely to be next, as on hardware, where it never stops
-//! trying.
+//! and be met with it at the end of every long slice. So a core that waits in vain is left alone, and slices are short until
+//! it has had its turn.
 
 use crate::core::CoreId;
 use crate::machine::Machine;
@@ -11,9 +10,6 @@ use fencepost_devices::PhysAddr;
 
 /// While a core waits, slices are no longer than this, in steps.
 pub(super) const LONGEST_SLICE: u64 = 64;
-
-/// Once in so many times a core whose word has changed is not preferred to the others.
-pub(super) const HELD_BACK: u64 = 4;
 
 /// The word that a core spins on, and what it was.
 #[derive(Clone, Debug)]
@@ -37,7 +33,7 @@ impl Contention {
         Contention(vec![None; cores])
     }
 
-    /// Whether a core waits, or has not had its chance yet.
+    /// Whether a core waits, or has not had its turn since.
     pub(super) fn is_any(&self) -> bool {
         self.0.iter().any(Option::is_some)
     }
@@ -49,7 +45,7 @@ impl Contention {
         self.0[core.index()] = before.map(|before| Wait { address, before: before.to_vec() });
     }
 
-    /// `core` has its chance.
+    /// `core` has its turn.
     pub(super) fn forget(&mut self, core: CoreId) {
         self.0[core.index()] = None;
     }
@@ -57,10 +53,5 @@ impl Contention {
     /// Whether `core` spins on a word that is what it was: its steps would lead nowhere.
     pub(super) fn waits_in_vain(&self, core: CoreId, machine: &Machine) -> bool {
         self.0[core.index()].as_ref().is_some_and(|wait| wait.is_in_vain(machine)) && !machine.may_interrupt(core)
-    }
-
-    /// Whether what `core` waits for may have happened.
-    pub(super) fn is_freed(&self, core: CoreId, machine: &Machine) -> bool {
-        self.0[core.index()].is_some() && !self.waits_in_vain(core, machine)
     }
 }

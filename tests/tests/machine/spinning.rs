@@ -3,6 +3,7 @@
 use super::testbed::*;
 use fencepost::core::CoreId;
 use fencepost::memory_model::MemoryModel;
+use fencepost::runner::{Ended, Policy, Runner, Slices};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -49,4 +50,55 @@ fn any_other_run_goes_on_through_pause() {
         let run = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1000, drained };
         assert_eq!(t.apply(run), 1000);
     }
+}
+
+/// Takes the lock at X by XCHG without PAUSE, holds it for `held` rounds of a loop, gives it up.
+fn hold(a: &mut CodeAssembler, held: i32) -> Result<(), IcedError> {
+    let (mut taken, mut work) = (a.create_label(), a.create_label());
+    a.nop()?;
+    a.set_label(&mut taken)?;
+    a.mov(eax, 1)?;
+    a.xchg(dword_ptr(X), eax)?;
+    a.test(eax, eax)?;
+    a.jnz(taken)?;
+    a.mov(ecx, held)?;
+    a.set_label(&mut work)?;
+    a.dec(ecx)?;
+    a.jnz(work)?;
+    a.mov(dword_ptr(X), 0)
+}
+
+/// As an idle scheduler does beside a worker: it has the lock nine tenths of the time.
+#[test]
+fn a_core_gets_a_lock_that_another_takes_again_at_once() {
+    let idle = |a: &mut CodeAssembler| {
+        let (mut again, mut outside) = (a.create_label(), a.create_label());
+        a.nop()?;
+        a.set_label(&mut again)?;
+        hold(a, 150)?;
+        a.mov(ecx, 12)?;
+        a.set_label(&mut outside)?;
+        a.dec(ecx)?;
+        a.jnz(outside)?;
+        a.cmp(dword_ptr(Y), 0)?;
+        a.jz(again)
+    };
+    let worker = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ebx, 200)?;
+        a.set_label(&mut again)?;
+        hold(a, 2)?;
+        a.dec(ebx)?;
+        a.jnz(again)?;
+        a.mov(dword_ptr(Y), 1)
+    };
+    let mut steps = 0;
+    for seed in 0..20 {
+        let machine = Testbed::new(TSO, &[&idle, &worker]).machine;
+        let mut runner = Runner::new(machine, Policy::new(seed, Slices::default()));
+        assert_eq!(runner.run(20_000_000, |_| false), Ended::Stopped, "seed {seed}");
+        steps += runner.steps();
+    }
+    // Eleven millions; nine times as many where slices are long while a core waits.
+    assert!(steps < 25_000_000, "{steps}");
 }

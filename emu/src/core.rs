@@ -9,14 +9,18 @@ pub mod decode;
 pub(crate) mod emulate;
 pub(crate) mod engine;
 pub mod interruption;
+pub mod memory_types;
 pub(crate) mod operands;
 pub(crate) mod paging;
 pub(crate) mod partial;
 pub(crate) mod run;
+pub mod tlb;
 
 use crate::store_buffer::StoreBuffer;
 use cpu_state::CpuState;
+use memory_types::MemoryTypes;
 use partial::PartialAccess;
+use tlb::Tlb;
 
 /// The index of a virtual core, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
@@ -51,6 +55,10 @@ pub enum Activity {
 pub struct Core {
     /// Architectural registers.
     pub cpu: CpuState,
+    /// Translations of addresses that it goes on using.
+    pub tlb: Tlb,
+    /// Which memory is of which type: the MTRRs.
+    pub memory_types: MemoryTypes,
     /// Stores that have executed and that no other core sees yet.
     pub buffer: StoreBuffer,
     /// The accesses that the current instruction has already made, when another core may step between them.
@@ -72,6 +80,8 @@ impl Core {
     pub fn new(id: CoreId, cpu: CpuState) -> Core {
         Core {
             cpu,
+            tlb: Tlb::default(),
+            memory_types: MemoryTypes::default(),
             buffer: StoreBuffer::default(),
             partial: Vec::new(),
             activity: Activity::Running,

@@ -216,7 +216,7 @@ impl Machine {
             return None;
         }
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
-        operands::next_exchange(&self.state.cores[index].cpu, &self.state.memory)
+        operands::next_exchange(&self.state.cores[index], &self.state.memory)
     }
 
     /// Why nothing more happens; `None` while something can.
@@ -440,6 +440,7 @@ impl Machine {
         let time = self.state.time;
         let put = &mut self.state.cores[core.index()];
         put.cpu = cpu;
+        put.tlb.forget_all();
         put.partial.clear();
         put.activity = activity;
         put.clock = put.clock.max(time.0);
@@ -471,13 +472,13 @@ impl Machine {
     pub fn instruction_at(&mut self, core: CoreId, pc: u64) -> Option<iced_x86::Instruction> {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
-        operands::instruction_at(pc, &self.state.cores[index].cpu, &self.state.memory)
+        operands::instruction_at(pc, &self.state.cores[index], &self.state.memory)
     }
 
     fn has_several_accesses(&mut self, core: CoreId) -> bool {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
-        operands::has_several_accesses(&self.state.cores[index].cpu, &self.state.memory)
+        operands::has_several_accesses(&self.state.cores[index], &self.state.memory)
     }
 
     /// Whether no core runs and nothing is on its way.

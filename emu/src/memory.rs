@@ -1,8 +1,7 @@
 //! Guest-physical memory: RAM from address 0, and the framebuffer's pixels.
 //!
-//! The memory type of an address decides what a store to it does (SDM 3A 12.3): RAM is write-back, the pixels are
-//! write-combining, everything else belongs to devices and is uncached.
-//! Left out: memory types chosen by the guest through MTRRs or the page attribute table.
+//! What a store to it does is for its memory type to say, which each core has registers for
+//! ([`memory_types`](crate::core::memory_types)); everything else belongs to devices.
 
 use crate::core::engine::HostMemory;
 use fencepost_devices::{Framebuffer, PhysAddr};
@@ -17,15 +16,24 @@ pub const LINE: u64 = 64;
 /// The hole in RAM where a PC has its VGA memory (82441FX, 4.1): device space.
 pub const VGA_HOLE: Range<u64> = 0xa0000..0xc0000;
 
-/// What kind of memory an address is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// What kind of memory an access is to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum MemoryType {
-    /// Ordinary cached memory (WB).
+    /// Ordinary cached memory: write-back (WB), or write-through or write-protected, which nobody can tell from it here.
+    #[default]
     WriteBack,
     /// Write-combining memory (WC).
     WriteCombining,
-    /// Device registers, or nothing at all (UC).
+    /// Not cached, and accessed in order (UC).
     Uncached,
+}
+
+impl MemoryType {
+    /// Whether stores are ordinary ones.
+    pub fn is_write_back(&self) -> bool {
+        *self == MemoryType::WriteBack
+    }
 }
 
 /// All memory of a machine, as the guest's physical addresses see it.
@@ -47,15 +55,9 @@ impl Memory {
         self.ram.bytes().len() as u64
     }
 
-    /// The memory type at `address`.
-    pub fn kind(&self, address: PhysAddr) -> MemoryType {
-        if self.ram_range(address, 1).is_some() {
-            MemoryType::WriteBack
-        } else if self.pixel_offset(address, 1).is_some() {
-            MemoryType::WriteCombining
-        } else {
-            MemoryType::Uncached
-        }
+    /// Whether there is memory at `address`, and not device space.
+    pub fn holds(&self, address: PhysAddr) -> bool {
+        self.ram_range(address, 1).is_some() || self.pixel_offset(address, 1).is_some()
     }
 
     /// Fills `bytes` from `address`; `false`, with `bytes` untouched, when that is not all memory.

@@ -6,6 +6,7 @@
 use crate::core::CoreId;
 use crate::core::decode::Mark;
 use crate::core::interruption::Source;
+use crate::memory::MemoryType;
 use crate::store_buffer::StoreKind;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
@@ -25,9 +26,26 @@ pub enum Event {
     /// A buffered store has become visible to all.
     Drained { core: CoreId, address: u64, length: u8, value: u64, kind: StoreKind },
     /// Detail: a load of memory, with what it got.
-    Loaded { core: CoreId, pc: u64, address: u64, length: u8, value: u64 },
+    Loaded {
+        core: CoreId,
+        pc: u64,
+        address: u64,
+        length: u8,
+        value: u64,
+        #[serde(skip_serializing_if = "MemoryType::is_write_back")]
+        memory: MemoryType,
+    },
     /// Detail: a store to memory; `buffered` when other cores do not see it yet.
-    Stored { core: CoreId, pc: u64, address: u64, length: u8, value: u64, buffered: bool },
+    Stored {
+        core: CoreId,
+        pc: u64,
+        address: u64,
+        length: u8,
+        value: u64,
+        buffered: bool,
+        #[serde(skip_serializing_if = "MemoryType::is_write_back")]
+        memory: MemoryType,
+    },
     /// IN.
     PortRead { core: CoreId, port: u16, width: u8, value: u64 },
     /// OUT.

@@ -6,6 +6,7 @@ mod explore {
     mod hangs;
     mod images;
     mod interrupts;
+    mod memory_types;
     mod programs;
     mod replay;
     mod stories;

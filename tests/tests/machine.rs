@@ -21,6 +21,7 @@ mod machine {
     mod forwarding;
     mod hardware_interrupts;
     mod interrupts;
+    mod memory_types;
     mod pages;
     mod possible_choices;
     mod rings;
@@ -29,4 +30,5 @@ mod machine {
     mod spinning;
     mod strings;
     mod system_calls;
+    mod translations;
 }

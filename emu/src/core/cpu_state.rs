@@ -2,7 +2,7 @@
 //!
 //! The names are those of the manual (SDM 1, 3.4; SDM 3A, 2.1).
 //! Left out: AVX and later vector state (the engine has none), debug-store and performance-monitoring registers.
-//! What is not architectural (translated code, TLBs, the engine's lazily computed flags) is not here.
+//! What is not architectural (translated code, the engine's lazily computed flags) is not here.
 
 /// A segment register with its hidden part (SDM 3A 3.4.3).
 #[repr(C)]

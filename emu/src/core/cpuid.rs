@@ -17,7 +17,7 @@ const SIGNATURE: u32 = 0x0003_06c3;
 
 /// In EDX of leaf 1: the local APIC is turned on.
 pub const APIC: u32 = 1 << 9;
-/// FPU, PSE, TSC, MSR, PAE, CX8, APIC, SEP, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
+/// FPU, PSE, TSC, MSR, PAE, CX8, APIC, SEP, MTRR, PGE, CMOV, PAT, CLFLUSH, MMX, FXSR, SSE, SSE2.
 const FEATURES_EDX: u32 = 1
     | 1 << 3
     | 1 << 4
@@ -26,6 +26,7 @@ const FEATURES_EDX: u32 = 1
     | 1 << 8
     | APIC
     | 1 << 11
+    | 1 << 12
     | 1 << 13
     | 1 << 15
     | 1 << 16

@@ -10,7 +10,9 @@ use super::cpu_state::{CpuState, gpr};
 use super::decode::Class;
 use super::engine::Engines;
 use super::interruption::{Exception, vector};
+use super::paging::Mode;
 use super::run::World;
+use super::tlb::Lost;
 use super::{Activity, Core, CoreId, cpuid};
 use crate::trace::Event;
 use fencepost_devices::Width;
@@ -124,10 +126,10 @@ impl Emulation<'_> {
 
     fn read_msr(self, instruction: &Instruction, world: &World) -> Result<(), Exception> {
         let number = self.core.cpu.gpr[gpr::RCX] as u32;
-        let Core { cpu, clock, time_offset, misc_enable, .. } = &mut *self.core;
+        let Core { cpu, clock, time_offset, misc_enable, memory_types, .. } = &mut *self.core;
         let apic_is_on = world.board.interrupts().is_on(self.id);
-        let outside =
-            msr::Outside { is_first: self.id == CoreId(0), clock: *clock, apic_is_on, time_offset, misc_enable };
+        let is_first = self.id == CoreId(0);
+        let outside = msr::Outside { is_first, clock: *clock, apic_is_on, time_offset, misc_enable, memory_types };
         let value = msr::read(cpu, number, &outside)?;
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = value & 0xffff_ffff;
@@ -146,9 +148,16 @@ impl Emulation<'_> {
             apic_is_on: world.board.interrupts().is_on(self.id),
             time_offset: &mut self.core.time_offset,
             misc_enable: &mut self.core.misc_enable,
+            memory_types: &mut self.core.memory_types,
         };
+        let types_before = outside.memory_types.clone();
         msr::write(&mut cpu, number, value, &mut outside)?;
         world.board.turn_apic(self.id, outside.apic_is_on);
+        if self.core.memory_types != types_before {
+            // A write to an MTRR invalidates everything (SDM 2D, WRMSR).
+            self.core.tlb.forget_all();
+            self.engines.forget(Lost::ALL);
+        }
         self.complete(instruction, |current| *current = cpu);
         Ok(())
     }
@@ -162,13 +171,18 @@ impl Emulation<'_> {
         let mut cpu = self.core.cpu.clone();
         let value = cpu.gpr[instruction.op1_register().full_register().number()];
         control::write(&mut cpu, instruction.op0_register(), value)?;
+        self.core.tlb.forget_for(
+            &Mode::of(&self.core.cpu),
+            &Mode::of(&cpu),
+            instruction.op0_register() == Register::CR3,
+        );
         let engines = self.engines;
         engines.change(|current| {
             *current = cpu;
             current.interrupt_shadow = 0;
             current.rip = current.rip.wrapping_add(instruction.len() as u64);
         });
-        engines.forget_translations();
+        engines.forget(Lost::ALL);
         Ok(())
     }
 

@@ -7,7 +7,8 @@
 //! - the [`precise`] one reports every instruction and every access before it happens, to an [`Observer`].
 //!
 //! Both are caches of a [`CpuState`](super::cpu_state::CpuState), which moves between them through a C shim
-//! (`engine/shim.c`) compiled against Unicorn's own headers.
+//! (`engine/shim.c`) compiled against Unicorn's own headers. Both take translations of addresses from the core's
+//! [`Tlb`](super::tlb::Tlb), which they ask whenever they have none cached.
 //!
 //! Traps that shaped this code: a stop inside a write hook leaves the store performed and the instruction unretired; no
 //! engine notices stores made by another engine or by the host to translated code; `until = 0` is an address like any other;
@@ -17,8 +18,6 @@
 //!
 //! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory,
 //!   and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that part twice;
-//! - address translations that an engine has cached are not part of a machine's state: a guest that changes a page table
-//!   entry and relies on the old one being used until INVLPG may run differently after a snapshot is restored;
 //! - Unicorn does not check the alignment of MOVAPS and its relatives, and MONITOR is accepted.
 
 pub(crate) mod fast;

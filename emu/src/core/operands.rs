@@ -1,8 +1,10 @@
 //! Where an instruction's memory operands are, from its registers: only needed where the engine does not say.
 
+use super::Core;
 use super::cpu_state::{CpuState, SegmentName};
 use super::decode::{self, Class};
 use super::paging::Mode;
+use super::tlb::Side;
 use crate::memory::{LINE, Memory};
 use fencepost_devices::PhysAddr;
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
@@ -18,6 +20,11 @@ pub(crate) fn linear_ranges(instruction: &Instruction, cpu: &CpuState) -> Vec<Ra
         Some(start..start.saturating_add(size))
     });
     ranges.collect()
+}
+
+/// The linear address of the memory operand of `instruction`, whatever it does there.
+pub(crate) fn linear_address(instruction: &Instruction, cpu: &CpuState) -> Option<u64> {
+    instruction.virtual_address(0, 0, |register, _, _| register_value(register, cpu))
 }
 
 /// The value of `register` as address arithmetic needs it: segment registers give their base.
@@ -47,17 +54,18 @@ fn register_value(register: Register, cpu: &CpuState) -> Option<u64> {
     })
 }
 
-/// The instruction at linear address `pc`, as a core in state `cpu` would fetch it; `None` when there is none.
-pub(crate) fn instruction_at(pc: u64, cpu: &CpuState, memory: &Memory) -> Option<Instruction> {
-    let mode = Mode::of(cpu);
+/// The instruction at linear address `pc`, as `core` would fetch it; `None` when there is none.
+pub(crate) fn instruction_at(pc: u64, core: &Core, memory: &Memory) -> Option<Instruction> {
+    let mode = Mode::of(&core.cpu);
     let mut bytes = [0; 15];
-    let length = mode.fetch(memory, pc, &mut bytes);
+    let length = core.tlb.fetch(pc, &mode, memory, &mut bytes);
     decode::decode(&bytes[..length], pc, mode.bits)
 }
 
-/// Whether the next instruction of a core in state `cpu` may make several accesses that another core can step between.
-pub(crate) fn has_several_accesses(cpu: &CpuState, memory: &Memory) -> bool {
-    let Some(instruction) = instruction_at(cpu.linear_pc(), cpu, memory) else { return false };
+/// Whether the next instruction of `core` may make several accesses that another core can step between.
+pub(crate) fn has_several_accesses(core: &Core, memory: &Memory) -> bool {
+    let cpu = &core.cpu;
+    let Some(instruction) = instruction_at(cpu.linear_pc(), core, memory) else { return false };
     if decode::classify(&instruction) == Class::Locked {
         return false;
     }
@@ -95,14 +103,15 @@ fn directions(access: OpAccess) -> u64 {
 const LOOKED_AHEAD: usize = 8;
 
 /// The memory of the next XCHG or CMPXCHG, as far as the registers tell where that is: its place and length in bytes.
-pub(crate) fn next_exchange(cpu: &CpuState, memory: &Memory) -> Option<(PhysAddr, u64)> {
+pub(crate) fn next_exchange(core: &Core, memory: &Memory) -> Option<(PhysAddr, u64)> {
+    let cpu = &core.cpu;
     let mode = Mode::of(cpu);
     let mut pc = cpu.linear_pc();
     for _ in 0..LOOKED_AHEAD {
-        let instruction = instruction_at(pc, cpu, memory)?;
+        let instruction = instruction_at(pc, core, memory)?;
         if matches!(instruction.mnemonic(), Mnemonic::Xchg | Mnemonic::Cmpxchg) {
             let range = linear_ranges(&instruction, cpu).into_iter().next()?;
-            let physical = mode.translate(memory, range.start)?;
+            let physical = core.tlb.translate(Side::Data, range.start, &mode, memory)?;
             return Some((physical, range.end.wrapping_sub(range.start).min(8)));
         }
         pc = pc.wrapping_add(instruction.len() as u64);

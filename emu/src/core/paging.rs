@@ -1,7 +1,8 @@
 //! Address translation as a reader of page tables (SDM 3A chapter 4): no paging, 32-bit, PAE, 4-level.
 //!
 //! The engine has a walker of its own; this one never sets accessed or dirty bits, never faults, and never touches CR2,
-//! so that looking at a machine does not change it. Left out: permission checks, reserved bits, 5-level paging, PKRU.
+//! so that looking at a machine does not change it. What a core has cached is in [`tlb`](super::tlb).
+//! Left out: reserved bits, 5-level paging, PKRU.
 
 use super::cpu_state::{CpuState, SegmentName};
 use crate::memory::{Memory, PAGE};
@@ -30,6 +31,12 @@ const TRAP_FLAG: u64 = 1 << 8;
 const CODE_LONG: u32 = 1 << 21;
 const CODE_BIG: u32 = 1 << 22;
 const PRESENT: u64 = 1;
+/// Bits of a page table entry that decide who may do what (SDM 3A 5.6), and that it was written to.
+pub(crate) const WRITABLE: u64 = 1 << 1;
+pub(crate) const USER: u64 = 1 << 2;
+pub(crate) const DIRTY: u64 = 1 << 6;
+pub(crate) const GLOBAL: u64 = 1 << 8;
+pub(crate) const NO_EXECUTE: u64 = 1 << 63;
 const LARGE: u64 = 1 << 7;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
@@ -45,41 +52,84 @@ impl Mode {
         Mode { cr0: cpu.cr0, cr3: cpu.cr3, cr4: cpu.cr4, efer: cpu.efer, bits, traps: cpu.rflags & TRAP_FLAG != 0 }
     }
 
-    /// The physical address of linear address `linear`; `None` when it is not mapped.
+    /// The physical address of linear address `linear` as page tables in memory say; `None` when it is not mapped.
     pub(crate) fn translate(&self, memory: &Memory, linear: u64) -> Option<PhysAddr> {
-        if self.cr0 & CR0_PG == 0 {
+        if !self.is_paging() {
             return Some(PhysAddr(linear & 0xffff_ffff));
         }
-        let physical = if self.cr4 & CR4_PAE == 0 {
+        self.leaf(memory, linear).map(|leaf| leaf.physical(linear))
+    }
+
+    /// Whether addresses are translated at all.
+    pub(crate) fn is_paging(&self) -> bool {
+        self.cr0 & CR0_PG != 0
+    }
+
+    /// What page tables in memory say of the page that `linear` lies in, while paging is on; `None` when it is not mapped.
+    pub(crate) fn leaf(&self, memory: &Memory, linear: u64) -> Option<Leaf> {
+        if self.cr4 & CR4_PAE == 0 {
             self.walk_32(memory, linear)
         } else if self.efer & EFER_LMA == 0 {
             let directory = entry_64(memory, self.cr3 & 0xffff_ffe0, linear >> 30 & 3)?;
-            walk_long(memory, directory & FRAME, linear, 2)
+            walk_long(memory, directory & FRAME, linear, 2, EVERYTHING)
         } else {
-            walk_long(memory, self.cr3 & FRAME, linear, 4)
-        };
-        physical.map(PhysAddr)
+            walk_long(memory, self.cr3 & FRAME, linear, 4, EVERYTHING)
+        }
     }
 
-    fn walk_32(&self, memory: &Memory, linear: u64) -> Option<u64> {
+    fn walk_32(&self, memory: &Memory, linear: u64) -> Option<Leaf> {
         let directory = entry_32(memory, self.cr3 & !0xfff, linear >> 22 & 0x3ff)?;
         if directory & LARGE != 0 && self.cr4 & CR4_PSE != 0 {
-            return Some(directory & 0xffc0_0000 | linear & 0x003f_ffff);
+            // Bits 20 to 13 are bits 39 to 32 of the frame (PSE-36).
+            let frame = directory & 0xffc0_0000 | (directory & 0x1f_e000) << 19;
+            return Some(Leaf { frame, bytes: 4 << 20, entry: large_pat(directory), allowed: directory });
         }
         let page = entry_32(memory, directory & 0xffff_f000, linear >> 12 & 0x3ff)?;
-        Some(page & 0xffff_f000 | linear & 0xfff)
+        Some(Leaf { frame: page & 0xffff_f000, bytes: PAGE, entry: page, allowed: page & directory })
     }
 }
 
-/// Walks tables of 512 eight-byte entries, `levels` of them still to go.
-fn walk_long(memory: &Memory, table: u64, linear: u64, levels: u32) -> Option<u64> {
+/// The end of a walk through page tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Leaf {
+    /// Where the page is.
+    pub(crate) frame: u64,
+    /// How long it is.
+    pub(crate) bytes: u64,
+    /// The entry that maps it; the PAT bit is where it is for 4 KiB, and the frame's bits mean nothing.
+    pub(crate) entry: u64,
+    /// The bits that all entries on the way have: WRITABLE and USER are rights. NO_EXECUTE is set if any has it.
+    pub(crate) allowed: u64,
+}
+
+impl Leaf {
+    /// Where `linear`, which lies in the page, is.
+    pub(crate) fn physical(&self, linear: u64) -> PhysAddr {
+        PhysAddr(self.frame | linear & (self.bytes - 1))
+    }
+}
+
+/// What entries allow before any has been looked at.
+const EVERYTHING: u64 = !NO_EXECUTE;
+
+/// Walks tables of 512 eight-byte entries, `levels` of them still to go; entries so far have `allowed`.
+fn walk_long(memory: &Memory, table: u64, linear: u64, levels: u32, allowed: u64) -> Option<Leaf> {
     let shift = 12 + 9 * (levels - 1);
     let entry = entry_64(memory, table, linear >> shift & 0x1ff)?;
-    if levels == 1 || levels < 4 && entry & LARGE != 0 {
-        let offset = (1 << shift) - 1;
-        return Some(entry & FRAME & !offset | linear & offset);
+    let allowed = allowed & entry & !NO_EXECUTE | (allowed | entry) & NO_EXECUTE;
+    if levels == 1 {
+        return Some(Leaf { frame: entry & FRAME, bytes: PAGE, entry, allowed });
     }
-    walk_long(memory, entry & FRAME, linear, levels - 1)
+    if levels < 4 && entry & LARGE != 0 {
+        let bytes = 1 << shift;
+        return Some(Leaf { frame: entry & FRAME & !(bytes - 1), bytes, entry: large_pat(entry), allowed });
+    }
+    walk_long(memory, entry & FRAME, linear, levels - 1, allowed)
+}
+
+/// The entry of a large page with its PAT bit, 12, where that of a small page is, 7.
+fn large_pat(entry: u64) -> u64 {
+    entry & !LARGE | entry >> 5 & LARGE
 }
 
 fn entry_64(memory: &Memory, table: u64, index: u64) -> Option<u64> {
@@ -90,24 +140,6 @@ fn entry_32(memory: &Memory, table: u64, index: u64) -> Option<u64> {
     let bytes = memory.slice(PhysAddr(table + 4 * index), 4)?;
     let entry = u64::from(u32::from_le_bytes(bytes.try_into().expect("the slice has 4 bytes")));
     (entry & PRESENT != 0).then_some(entry)
-}
-
-impl Mode {
-    /// Reads up to `bytes.len()` bytes of code at `linear`; returns how many are mapped memory.
-    pub(crate) fn fetch(&self, memory: &Memory, linear: u64, bytes: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = linear.wrapping_add(done as u64);
-            let in_page = (PAGE - at % PAGE) as usize;
-            let length = in_page.min(bytes.len() - done);
-            let Some(physical) = self.translate(memory, at) else { break };
-            if !memory.read(physical, &mut bytes[done..done + length]) {
-                break;
-            }
-            done += length;
-        }
-        done
-    }
 }
 
 impl Mode {

@@ -19,6 +19,8 @@ use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
 use super::interruption::{Delivery, Exception, vector};
+use super::paging::Mode;
+use super::tlb::Lost;
 use super::{Activity, Core, CoreId};
 use crate::board::{Board, Request, Surroundings};
 use crate::machine::{Settings, Stop};
@@ -178,6 +180,8 @@ impl Turn<'_> {
                     return Spun::AtPause;
                 }
                 FastExit::NewCode { .. } => return Spun::No,
+                // The precise engine can execute it whatever comes of the page, so that this comes to an end.
+                FastExit::NewPage { .. } => left.min(1),
                 FastExit::Budget => left,
                 FastExit::NeedsPrecise => {
                     let wary = if taken >= FAST_MINIMUM { 1 } else { WARY_STEPS };
@@ -287,13 +291,32 @@ impl Turn<'_> {
         let before_sti = gives_way.to_interrupts && self.world.board.interrupts().asks(self.id);
         let stops = FastStops { at_pause: gives_way.at_pause, before_sti };
         let engines = &mut self.caches[self.id.index()].engines;
-        let (retired, exit) = engines.run_fast(&mut self.core.cpu, budget, stops, self.world.memory, self.world.code);
+        let Core { cpu, tlb, .. } = &mut *self.core;
+        let (retired, exit) = engines.run_fast(cpu, tlb, budget, stops, self.world.memory, self.world.code);
         self.core.clock += retired;
-        if let FastExit::NewCode { first, last } = exit {
-            self.world.code.note(first);
-            self.world.code.note(last);
+        match exit {
+            FastExit::NewCode { first, last } => {
+                self.world.code.note(first);
+                self.world.code.note(last);
+            }
+            FastExit::NewPage { linear } if !self.note_fetch(linear) => return FastExit::NeedsPrecise,
+            FastExit::NewPage { .. }
+            | FastExit::Budget
+            | FastExit::Pause
+            | FastExit::Spins
+            | FastExit::NeedsPrecise => (),
         }
         exit
+    }
+
+    /// Notes where the code at `linear`, which is executed next, is fetched from. `false` when that cannot be noted.
+    fn note_fetch(&mut self, linear: u64) -> bool {
+        let engines = &mut self.caches[self.id.index()].engines;
+        engines.save(&mut self.core.cpu);
+        let (mode, mut lost) = (Mode::of(&self.core.cpu), Lost::default());
+        let is_noted = self.core.tlb.note_fetch(linear, &mode, self.world.memory, &mut lost);
+        engines.forget(lost);
+        is_noted
     }
 
     /// Lets the precise engine take up to `steps` steps, or make one access, and deals with what stopped it.
@@ -328,6 +351,9 @@ impl Turn<'_> {
         let Cache { engines, decoded, patches_code, wary, .. } = &mut self.caches[self.id.index()];
         let mode = engines.precise(&mut self.core.cpu, self.world.memory).mode();
         decoded.enter(mode);
+        if engines.take_lost_code() {
+            decoded.forget();
+        }
         if extent != Extent::Steps {
             engines.save(&mut self.core.cpu);
         }
@@ -336,7 +362,9 @@ impl Turn<'_> {
         run.gives_way = gives_way;
         run.apply();
         let exit = engines.run_precise(one_at_a_time, &mut run);
-        let observed = run.end(exit, engines.linear_pc());
+        let mode_now = if run.may_retranslate() { engines.mode() } else { mode };
+        let observed = run.end(exit, engines.linear_pc(), mode_now);
+        engines.forget(observed.lost);
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
         } else if let Some(halves) = observed.halves {
@@ -353,9 +381,6 @@ impl Turn<'_> {
         if observed.is_mode_change {
             engines.settle();
             *wary = 0;
-        }
-        if observed.may_retranslate {
-            engines.forget_in_fast();
         }
         self.settle();
         observed
@@ -438,11 +463,13 @@ impl Turn<'_> {
     /// Enters the guest's handler of `exception`.
     fn deliver(&mut self, exception: Exception, pc: u64, eager: bool) -> Delivery {
         let Cache { engines, decoded, .. } = &mut self.caches[self.id.index()];
+        decoded.enter(engines.mode());
         let mut run = PreciseRun::new(self.id, self.core, &mut self.world, decoded, 1, Extent::Steps);
         run.eager = eager;
         run.begin_delivery(pc);
         let delivery = engines.deliver(exception, pc, &mut run);
-        run.end_delivery(delivery);
+        let lost = run.end_delivery(delivery, engines.mode());
+        engines.forget(lost);
         self.settle();
         delivery
     }

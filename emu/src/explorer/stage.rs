@@ -8,6 +8,7 @@ use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::decode::{self, Class, Mark};
 use crate::core::interruption::Source;
+use crate::core::tlb::Side;
 use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Stop};
@@ -413,6 +414,8 @@ impl Stage {
             return Op::Device;
         }
         let class = match kind {
+            // Waits for an empty buffer and goes straight to memory, as a locked instruction does.
+            _ if happened.memory == MemoryType::Uncached => Class::Locked,
             Kind::Operation(class) => class,
             Kind::Return => Class::Locked,
             Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => Class::Plain,
@@ -426,7 +429,7 @@ impl Stage {
             Class::FullFence | Class::CpuId => Op::FullFence,
             Class::StoreFence => Op::StoreFence,
             _ => {
-                let entries = happened.entries(|address| self.kind_of_store(class, address));
+                let entries = happened.entries(|_| kind_of_store(class, happened.memory));
                 match (places().next(), entries.first()) {
                     (Some(place), None) => Op::Load(place),
                     (None, Some(&entry)) => Op::Store(entry),
@@ -435,14 +438,6 @@ impl Stage {
                     (Some(_), Some(_)) => Op::Beyond { pc, reason: Beyond::StoresToCode },
                 }
             }
-        }
-    }
-
-    fn kind_of_store(&self, class: Class, address: PhysAddr) -> StoreKind {
-        if class == Class::NonTemporal || self.base.kind(address) == MemoryType::WriteCombining {
-            StoreKind::WriteCombining
-        } else {
-            StoreKind::Ordinary
         }
     }
 
@@ -465,8 +460,18 @@ impl Stage {
 
     /// The physical addresses of linear `bytes`.
     fn physical(&mut self, seat: CoreId, bytes: Range<u64>) -> Vec<u64> {
-        let mode = paging::Mode::of(&self.machine.local(seat).cpu);
-        bytes.filter_map(|byte| mode.translate(&self.base, byte)).map(|at| at.0).collect()
+        let core = &self.machine.state().cores[seat.index()];
+        let mode = paging::Mode::of(&core.cpu);
+        let translate = |byte| core.tlb.translate(Side::Code, byte, &mode, &self.base);
+        bytes.filter_map(translate).map(|at| at.0).collect()
+    }
+}
+
+fn kind_of_store(class: Class, memory: MemoryType) -> StoreKind {
+    if class == Class::NonTemporal || memory == MemoryType::WriteCombining {
+        StoreKind::WriteCombining
+    } else {
+        StoreKind::Ordinary
     }
 }
 
@@ -498,6 +503,8 @@ fn kind_of(instruction: &Instruction) -> Kind {
 struct Happened {
     loads: Vec<(Place, u64)>,
     stores: Vec<(Place, u64)>,
+    /// The type of the memory that was accessed last.
+    memory: MemoryType,
     reached_device: bool,
     entered_handler: bool,
     started_cores: bool,
@@ -509,8 +516,14 @@ impl Happened {
         for event in events {
             let place = |address: u64, length: u8| Place { address: PhysAddr(address), length: u64::from(length) };
             match event {
-                Event::Loaded { address, length, value, .. } => happened.loads.push((place(address, length), value)),
-                Event::Stored { address, length, value, .. } => happened.stores.push((place(address, length), value)),
+                Event::Loaded { address, length, value, memory, .. } => {
+                    happened.loads.push((place(address, length), value));
+                    happened.memory = memory;
+                }
+                Event::Stored { address, length, value, memory, .. } => {
+                    happened.stores.push((place(address, length), value));
+                    happened.memory = memory;
+                }
                 Event::PortRead { .. }
                 | Event::PortWritten { .. }
                 | Event::DeviceRead { .. }

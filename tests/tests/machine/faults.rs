@@ -223,9 +223,6 @@ fn an_instruction_that_has_begun_and_faults_then_takes_back_what_is_still_its_ow
         assert_eq!(t.core(0).partial.len(), 1);
         t.step(1);
         t.drain_all(1);
-        let snapshot = t.machine.snapshot();
-        // Going back to a snapshot forgets what the core knows about pages.
-        t.machine.restore(&snapshot);
         t.step(0);
         assert_eq!(t.fault().1, page_fault(WRITE_MISSING, LAST), "under {model}");
         assert_eq!(t.core(0).partial.len(), 0);

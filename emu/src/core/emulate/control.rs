@@ -1,5 +1,5 @@
 //! MOV to CR0, CR2, CR3 and CR4 (SDM 2B, "MOV - Move to/from Control Registers"; SDM 3A 2.5): the engine accepts what a
-//! processor refuses.
+//! processor refuses. What they make the core forget of translations is in [`tlb`](crate::core::tlb).
 //!
 //! Left out: process-context identifiers, page-directory pointers of PAE that are loaded with CR3 (they are read anew).
 

@@ -1,11 +1,12 @@
 //! RDMSR and WRMSR: the model-specific registers that this processor has (SDM 4, chapter 2).
 //!
 //! What it does not have, and bits that are reserved, cause a general protection fault, as on a processor.
-//! Left out: performance monitoring, machine checks (no banks), debug stores, MTRRs (CPUID does not announce them).
+//! Left out: performance monitoring, machine checks (no banks), debug stores.
 
 use super::privilege;
 use crate::core::cpu_state::{CpuState, SegmentName};
 use crate::core::interruption::{Exception, vector};
+use crate::core::memory_types::MemoryTypes;
 
 const TIME_STAMP_COUNTER: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
@@ -54,6 +55,8 @@ pub(super) struct Outside<'a> {
     pub(super) time_offset: &'a mut u64,
     /// What has been written into IA32_MISC_ENABLE.
     pub(super) misc_enable: &'a mut u64,
+    /// The memory type range registers.
+    pub(super) memory_types: &'a mut MemoryTypes,
 }
 
 /// The value of register `number`.
@@ -84,7 +87,7 @@ pub(super) fn read(cpu: &CpuState, number: u32, outside: &Outside) -> Result<u64
         GS_BASE => cpu.segment(SegmentName::Gs).base,
         KERNEL_GS_BASE => cpu.kernel_gs_base,
         TSC_AUX => cpu.tsc_aux,
-        _ => return Err(general_protection()),
+        _ => outside.memory_types.read(number).ok_or(general_protection())?,
     })
 }
 
@@ -117,6 +120,7 @@ pub(super) fn write(cpu: &mut CpuState, number: u32, value: u64, outside: &mut O
         GS_BASE => cpu.segments[SegmentName::Gs as usize].base = canonical(value)?,
         KERNEL_GS_BASE => cpu.kernel_gs_base = canonical(value)?,
         TSC_AUX if value >> 32 == 0 => cpu.tsc_aux = value,
+        _ if outside.memory_types.write(number, value) => (),
         _ => return Err(general_protection()),
     }
     Ok(())

@@ -9,14 +9,15 @@ use super::super::code_map::CodeMap;
 use super::super::cpu_state::gpr;
 use super::super::decode;
 use super::super::paging::Mode;
-use super::unicorn::{Hooked, Unicorn, stop_from_hook};
-use crate::memory::{Memory, MemoryType, PAGE};
+use super::super::tlb::{Lost, Side, Tlb};
+use super::unicorn::{Hooked, PageFill, Unicorn, stop_from_hook};
+use crate::memory::{Memory, PAGE};
 use fencepost_devices::PhysAddr;
 use iced_x86::{
     ConditionCode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
     OpKind, Register,
 };
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use unicorn_engine_sys as sys;
 
 /// As many rounds of one exchange are a spin; a lock that is free is taken in the first.
@@ -48,6 +49,11 @@ pub(crate) enum FastExit {
         first: PhysAddr,
         /// The block's last byte.
         last: PhysAddr,
+    },
+    /// The next block begins on a page that is not noted as one that code was fetched from.
+    NewPage {
+        /// The block's linear address.
+        linear: u64,
     },
     /// The next instruction (or one in the next block) needs the precise engine.
     NeedsPrecise,
@@ -104,6 +110,11 @@ struct Link {
     mode: Mode,
     memory: *const Memory,
     code: *const CodeMap,
+    tlb: *mut Tlb,
+    /// What the core's translation lookaside buffer no longer has since the run began.
+    lost: Lost,
+    /// The engine has cached translations outside a run, which are not the guest's.
+    has_strays: bool,
     left: u64,
     /// The block that was entered last.
     last: Block,
@@ -123,6 +134,9 @@ impl Fast {
             mode: Mode::default(),
             memory: std::ptr::null(),
             code: std::ptr::null(),
+            tlb: std::ptr::null_mut(),
+            lost: Lost::default(),
+            has_strays: false,
             left: 0,
             last: Block::default(),
             stops: FastStops::default(),
@@ -131,7 +145,7 @@ impl Fast {
             exception: false,
             is_new_code: false,
         };
-        let fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), protected: 0 };
+        let mut fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), protected: 0 };
         for stretch in memory.stretches() {
             fast.unicorn.map(&stretch);
         }
@@ -140,6 +154,7 @@ impl Fast {
         unsafe {
             fast.unicorn.hook(sys::HookType::BLOCK, on_block as *mut c_void, data, 1, 0);
             fast.unicorn.hook(sys::HookType::INTR, on_exception as *mut c_void, data, 1, 0);
+            fast.unicorn.fill_with(on_fill, data);
         }
         fast
     }
@@ -154,6 +169,7 @@ impl Fast {
         stops: FastStops,
         memory: &Memory,
         code: &CodeMap,
+        tlb: &mut Tlb,
     ) -> (u64, FastExit) {
         self.protect(code);
         let mode = self.unicorn.mode();
@@ -162,10 +178,15 @@ impl Fast {
         }
         if mode != self.link.mode {
             self.link.mode = mode;
-            self.forget_blocks();
+            self.link.blocks.fill(Block::default());
+        }
+        if std::mem::take(&mut self.link.has_strays) {
+            self.unicorn.flush_tlb();
         }
         self.link.memory = memory;
         self.link.code = code;
+        self.link.tlb = tlb;
+        self.link.lost = Lost::default();
         self.link.left = budget;
         self.link.last = Block::default();
         self.link.stops = stops;
@@ -175,7 +196,7 @@ impl Fast {
         self.unicorn.limit_block(LONGEST_NEW_BLOCK);
         let cr2 = self.unicorn.cr2();
         let error = self.unicorn.run(pc);
-        match self.link.exit.take() {
+        let result = match self.link.exit.take() {
             Some(exit) => (budget - self.link.left, exit),
             None => {
                 let is_explained = self.link.exception || error != sys::uc_error::OK;
@@ -184,16 +205,23 @@ impl Fast {
                 self.unicorn.set_cr2(cr2);
                 (budget - self.link.left - self.unfinished(), FastExit::NeedsPrecise)
             }
-        }
+        };
+        self.link.tlb = std::ptr::null_mut();
+        result
+    }
+
+    /// What the core's translation lookaside buffer has lost in the last run.
+    pub(super) fn lost(&self) -> Lost {
+        self.link.lost
     }
 
     pub(super) fn unicorn(&self) -> &Unicorn {
         &self.unicorn
     }
 
-    /// Forgets every decoded block, because code has changed.
+    /// Forgets every decoded block before the next run, because code has changed or may be somewhere else.
     pub(super) fn forget_blocks(&mut self) {
-        self.link.blocks.fill(Block::default());
+        self.link.mode = Mode::default();
     }
 
     /// Write-protects the pages that were found to hold code since the last run.
@@ -287,10 +315,18 @@ impl Link {
     fn learn(&self, pc: u64, size: u32) -> Result<Block, FastExit> {
         // SAFETY: `Fast::run` sets both pointers for the time of the run and holds the references meanwhile. The engine
         // is inside a hook, so nothing writes memory.
-        let (memory, code) = unsafe { (&*self.memory, &*self.code) };
-        let ends = (self.mode.translate(memory, pc), self.mode.translate(memory, pc + u64::from(size.max(1)) - 1));
-        let (Some(first), Some(last)) = ends else { return Err(FastExit::NeedsPrecise) };
-        if memory.kind(first) == MemoryType::Uncached || memory.kind(last) == MemoryType::Uncached {
+        let (memory, code, tlb) = unsafe { (&*self.memory, &*self.code, &*self.tlb) };
+        let end = pc.wrapping_add(u64::from(size.max(1)) - 1);
+        if !tlb.has_code(pc, &self.mode) {
+            return Err(FastExit::NewPage { linear: pc });
+        }
+        if !tlb.has_code(end, &self.mode) {
+            // It is noted when an instruction of it is executed, and not before.
+            return Err(FastExit::NeedsPrecise);
+        }
+        let ends = [pc, end].map(|at| tlb.translate(Side::Code, at, &self.mode, memory));
+        let [Some(first), Some(last)] = ends else { return Err(FastExit::NeedsPrecise) };
+        if !memory.holds(first) || !memory.holds(last) {
             return Err(FastExit::NeedsPrecise);
         }
         if !code.touches(first, 1) || !code.touches(last, 1) {
@@ -303,8 +339,8 @@ impl Link {
     fn decode(&self, pc: u64, size: u32) -> Option<Block> {
         let mut bytes = vec![0; size as usize];
         // SAFETY: as in `learn`; also called right after a run, when the references are still held.
-        let memory = unsafe { &*self.memory };
-        if self.mode.fetch(memory, pc, &mut bytes) < bytes.len() {
+        let (memory, tlb) = unsafe { (&*self.memory, &*self.tlb) };
+        if tlb.fetch(pc, &self.mode, memory, &mut bytes) < bytes.len() {
             return None;
         }
         let mut block = Block { pc, size, count: 0, flags: Flags::Plain, exchanges: false };
@@ -399,6 +435,24 @@ extern "C" fn on_block(uc: *mut sys::uc_engine, pc: u64, size: u32, data: *mut c
     } else if std::mem::take(&mut link.is_new_code) {
         Hooked::of(uc).limit_block(LONGEST_NEW_BLOCK);
     }
+}
+
+extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bool {
+    // SAFETY: as in `on_block`; the shim passes a fill of its own.
+    let (link, fill) = unsafe { (&mut *data.cast::<Link>(), &mut *fill) };
+    if link.tlb.is_null() {
+        link.has_strays = true;
+        return fill.answer_one_to_one();
+    }
+    // SAFETY: `Fast::run` sets the pointers for the time of the run and holds the references meanwhile.
+    let (tlb, memory) = unsafe { (&mut *link.tlb, &*link.memory) };
+    let had_lost_code = std::mem::take(&mut link.lost.code);
+    let answer = fill.answer(what, tlb, memory, &mut link.lost).is_some();
+    if link.lost.code {
+        link.blocks.fill(Block::default());
+    }
+    link.lost.code |= had_lost_code;
+    answer
 }
 
 extern "C" fn on_exception(uc: *mut sys::uc_engine, _vector: u32, data: *mut c_void) {

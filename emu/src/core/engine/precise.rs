@@ -3,10 +3,11 @@
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Source, vector};
 use super::super::paging::Mode;
-use super::unicorn::{Hooked, Unicorn, stop_from_hook};
+use super::super::tlb::{Lost, Page, Tlb};
+use super::unicorn::{Hooked, PageFill, Unicorn, stop_from_hook};
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use unicorn_engine_sys as sys;
 
 /// Physical addresses that an engine decodes: 40 bits, as the emulated processor announces.
@@ -41,6 +42,14 @@ pub(crate) trait Observer {
     fn port_in(&mut self, port: u16, size: u64) -> u32;
     /// The OUT of an OUTS instruction.
     fn port_out(&mut self, port: u16, size: u64, value: u32);
+    /// Addresses are translated in `mode`: by what the core has noted, and by memory.
+    fn translations(&mut self, mode: Mode) -> (&mut Tlb, &Memory);
+    /// Of what the core had noted this is lost.
+    fn lost(&mut self, lost: Lost);
+    /// Whether what is executed has no effect, and so nothing is noted either.
+    fn only_looks(&self) -> bool;
+    /// The next access may be to `page`. Whether it is to be asked again before each.
+    fn approach(&mut self, page: Page) -> bool;
 }
 
 /// Why a run ended.
@@ -80,6 +89,8 @@ struct Link {
     block_limit: u32,
     /// Vector and source.
     exception: Option<(u32, Source)>,
+    /// The engine has cached translations that are not noted: none of the guest's accesses needed them.
+    has_strays: bool,
 }
 
 impl Link {
@@ -123,6 +134,8 @@ impl Precise {
         let mut precise =
             Precise { unicorn: Unicorn::open(), link: Box::default(), cr2_before: 0, device_spaces: Vec::new() };
         let data = std::ptr::from_ref::<Link>(&precise.link).cast_mut().cast();
+        // SAFETY: `on_fill` expects the link, which lives as long as the engine.
+        unsafe { precise.unicorn.fill_with(on_fill, data) };
         let unicorn = &precise.unicorn;
         let mut end_of_memory = 0;
         for stretch in memory.stretches() {
@@ -152,6 +165,7 @@ impl Precise {
         // SAFETY: only the lifetime is erased; the pointer is taken back below, before `observer` ends.
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
+        self.forget_strays();
         self.link.exception = None;
         self.link.block_limit = if one_at_a_time { 1 } else { LONGEST_BLOCK };
         self.unicorn.limit_block(self.link.block_limit);
@@ -182,9 +196,16 @@ impl Precise {
         // SAFETY: as in `run`.
         let erased: *mut (dyn Observer + 'static) = unsafe { std::mem::transmute(std::ptr::from_mut(observer)) };
         self.link.observer = Some(erased);
+        self.forget_strays();
         let delivery = self.unicorn.deliver(exception, pc);
         self.link.observer = None;
         delivery
+    }
+
+    fn forget_strays(&mut self) {
+        if std::mem::take(&mut self.link.has_strays) {
+            self.unicorn.flush_tlb();
+        }
     }
 
     /// CR2, the address of the last page fault.
@@ -253,6 +274,34 @@ extern "C" fn on_access(
     };
     if flow == Flow::Stop {
         stop_from_hook(uc);
+    }
+    true
+}
+
+extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bool {
+    // SAFETY: `data` is this engine's link, and the shim passes a fill of its own.
+    let (link, fill) = unsafe { (&mut *data.cast::<Link>(), &mut *fill) };
+    if link.observer.is_none() {
+        link.has_strays = true;
+        return fill.answer_one_to_one();
+    }
+    // SAFETY: a run is under way.
+    let observer = unsafe { Link::observer(data) };
+    let only_looks = observer.only_looks();
+    let (tlb, memory) = observer.translations(fill.mode());
+    let mut lost = Lost::default();
+    let page = if only_looks {
+        link.has_strays |= PageFill::is_walk(what);
+        fill.look(what, tlb, memory)
+    } else {
+        fill.answer(what, tlb, memory, &mut lost)
+    };
+    if lost.is_some() {
+        observer.lost(lost);
+    }
+    let Some(page) = page else { return false };
+    if observer.approach(page) {
+        fill.ask_again();
     }
     true
 }

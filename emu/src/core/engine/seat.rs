@@ -3,6 +3,8 @@
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
+use super::super::paging::Mode;
+use super::super::tlb::{Lost, Tlb};
 use super::fast::{Fast, FastExit, FastStops};
 use super::precise::{Observer, Precise, PreciseExit};
 use crate::memory::Memory;
@@ -23,6 +25,8 @@ pub(crate) struct Engines {
     precise: Option<Precise>,
     /// The program counter when `seat` is an engine.
     pc: u64,
+    /// Code may be somewhere else than what was decoded of it.
+    lost_code: bool,
 }
 
 // SAFETY: an engine is bound to no thread: Unicorn keeps all of its state behind the handle, which only its owner uses. The
@@ -32,7 +36,7 @@ unsafe impl Send for Engines {}
 impl Engines {
     /// No engine yet; the registers are in the core's state.
     pub(crate) fn new() -> Engines {
-        Engines { seat: Seat::State, fast: None, precise: None, pc: 0 }
+        Engines { seat: Seat::State, fast: None, precise: None, pc: 0, lost_code: false }
     }
 
     /// Brings `state` up to date. The engine keeps the registers too.
@@ -47,9 +51,7 @@ impl Engines {
     /// The core's registers have changed in its state, or its memory under it: engines must take them up again.
     pub(crate) fn invalidate(&mut self) {
         self.seat = Seat::State;
-        for unicorn in self.unicorns() {
-            unicorn.flush_tlb();
-        }
+        self.forget(Lost::ALL);
     }
 
     /// The core's registers have changed in its state, but neither memory nor how addresses are translated.
@@ -61,6 +63,7 @@ impl Engines {
     pub(crate) fn run_fast(
         &mut self,
         state: &mut CpuState,
+        tlb: &mut Tlb,
         budget: u64,
         stops: FastStops,
         memory: &Memory,
@@ -75,8 +78,13 @@ impl Engines {
         }
         let pc = self.pc;
         let fast = self.fast.as_mut().expect("the registers are seated in this engine");
-        let result = fast.run(pc, budget, stops, memory, code);
+        let result = fast.run(pc, budget, stops, memory, code, tlb);
         self.pc = fast.unicorn().program_counter();
+        let lost = fast.lost();
+        if lost.is_some() {
+            self.lost_code |= lost.code;
+            self.precise.iter().for_each(|precise| precise.unicorn().forget(lost));
+        }
         result
     }
 
@@ -134,6 +142,11 @@ impl Engines {
         }
     }
 
+    /// How addresses are translated and code is decoded, when the registers are seated in the precise engine.
+    pub(crate) fn mode(&self) -> Mode {
+        self.open_precise().mode()
+    }
+
     /// The linear address of the next instruction, when the registers are seated in the precise engine.
     pub(crate) fn linear_pc(&self) -> u64 {
         self.open_precise().unicorn().linear_pc()
@@ -144,16 +157,21 @@ impl Engines {
         self.open_precise().unicorn().settle();
     }
 
-    /// The precise engine has executed an instruction that may have changed how addresses are translated.
-    pub(crate) fn forget_in_fast(&self) {
-        if let Some(fast) = &self.fast {
-            fast.unicorn().flush_tlb();
+    /// The core has `lost` translations that it had noted: engines must not use them either.
+    pub(crate) fn forget(&mut self, lost: Lost) {
+        if !lost.is_some() {
+            return;
+        }
+        self.unicorns().for_each(|unicorn| unicorn.forget(lost));
+        if lost.code {
+            self.lost_code = true;
+            self.fast.iter_mut().for_each(Fast::forget_blocks);
         }
     }
 
-    /// Forgets every address translation, as a write to a control register says.
-    pub(crate) fn forget_translations(&self) {
-        self.unicorns().for_each(super::unicorn::Unicorn::flush_tlb);
+    /// Whether code may be somewhere else than when this was asked last.
+    pub(crate) fn take_lost_code(&mut self) -> bool {
+        std::mem::take(&mut self.lost_code)
     }
 
     /// Forgets translated code made from `length` bytes of guest memory that begin at `host`.

@@ -2,8 +2,9 @@
  * What Unicorn's public interface cannot do, done with QEMU's own structures.
  *
  * Compiled against the headers of the pinned Unicorn (see build.rs), so that an upgrade breaks here at build time.
- * Three things: moving a core's whole architectural state (segment caches and privilege level included) in and out,
- * dropping translated code by host address, and reading what an exception left behind.
+ * Four things: moving a core's whole architectural state (segment caches and privilege level included) in and out,
+ * dropping translated code by host address, reading what an exception left behind, and taking translations of addresses
+ * from the core's own buffer.
  */
 #include "qemu/osdep.h"
 #include "cpu.h"
@@ -382,6 +383,95 @@ void fencepost_drop_code(struct uc_struct *uc, void *host, uint64_t length)
 }
 
 void fencepost_flush_tlb(struct uc_struct *uc) { tlb_flush(uc->cpu); }
+
+/* Mirrors `PageFill` in unicorn.rs. */
+struct fencepost_page {
+    /* In: CR0, CR3, CR4, EFER, PAT. */
+    uint64_t mode[5];
+    uint64_t linear;
+    /* READ, WRITE or EXECUTE as in QEMU's `prot`, and whether a user asks. */
+    uint32_t access, is_user;
+    /* Out: where the page is, how long it is, and what the engine may do with it. */
+    uint64_t physical, bytes;
+    uint32_t allowed;
+    /* Out: whether pages must be forgotten: 1 that of `lost_page`, 2 all. */
+    uint32_t lost;
+    uint64_t lost_page;
+    /* Out: not to be cached. */
+    uint32_t asks_again;
+};
+
+/* What is asked for at a miss of the engine's own cache of translations. */
+enum { FILL_LOOK_UP, FILL_WALKED, FILL_FAULTED };
+typedef bool (*fencepost_fill)(void *data, int what, struct fencepost_page *page);
+
+/* The engine's processor class with a fill function of ours, found by the pointer that is in every CPUState. */
+struct fencepost_class {
+    X86CPUClass class;
+    fencepost_fill fill;
+    void *data;
+};
+
+static bool ask(struct fencepost_class *class, CPUState *cpu, int what, struct fencepost_page *page)
+{
+    bool answer = class->fill(class->data, what, page);
+
+    if (page->lost == 1) {
+        tlb_flush_page(cpu, page->lost_page);
+    } else if (page->lost) {
+        tlb_flush(cpu);
+    }
+    page->lost = 0;
+    return answer;
+}
+
+/*
+ * Fills the engine's cache from the core's translation lookaside buffer, which is asked first; then page tables are walked by
+ * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted.
+ */
+static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType access, int mmu_idx, bool probe,
+                           uintptr_t retaddr)
+{
+    struct fencepost_class *class = (struct fencepost_class *)cpu->cc;
+    CPUX86State *env = cpu->env_ptr;
+    struct fencepost_page page = {{env->cr[0], env->cr[3], env->cr[4], env->efer, env->pat}};
+
+    if (!(env->cr[0] & CR0_PG_MASK)) {
+        return x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, probe, retaddr);
+    }
+    page.linear = addr;
+    page.access = 1u << access;
+    page.is_user = mmu_idx == MMU_USER_IDX;
+    if (!ask(class, cpu, FILL_LOOK_UP, &page)) {
+        if (!x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, true, retaddr)) {
+            ask(class, cpu, FILL_FAULTED, &page);
+            if (!probe) {
+                raise_exception_err_ra(env, cpu->exception_index, env->error_code, retaddr);
+            }
+            return false;
+        }
+        if (!ask(class, cpu, FILL_WALKED, &page)) {
+            return true;
+        }
+    }
+    tlb_set_page_with_attrs(cpu, addr & TARGET_PAGE_MASK, page.physical & TARGET_PAGE_MASK, cpu_get_mem_attrs(env),
+                            page.allowed, mmu_idx, page.asks_again ? 1 : page.bytes);
+    return true;
+}
+
+/* `class` is room for the engine's class, and outlives the engine. */
+size_t fencepost_class_size(void) { return sizeof(struct fencepost_class); }
+
+void fencepost_fill_with(struct uc_struct *uc, struct fencepost_class *class, fencepost_fill fill, void *data)
+{
+    class->class = *(X86CPUClass *)uc->cpu->cc;
+    class->fill = fill;
+    class->data = data;
+    class->class.parent_class.tlb_fill = fill_from_core;
+    uc->cpu->cc = &class->class.parent_class;
+}
+
+void fencepost_flush_page(struct uc_struct *uc, uint64_t address) { tlb_flush_page(uc->cpu, address); }
 
 /* Before first use: no address ends a run (an `until` of 0 would), and a translation buffer of `bytes`. */
 int fencepost_configure(struct uc_struct *uc, uint32_t bytes)

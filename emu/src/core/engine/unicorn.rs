@@ -3,7 +3,8 @@
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
 use super::super::paging::Mode;
-use crate::memory::Stretch;
+use super::super::tlb::{Access, Allowed, Lost, Page, Tlb};
+use crate::memory::{Memory, PAGE, Stretch};
 use fencepost_devices::PhysAddr;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -38,12 +39,99 @@ unsafe extern "C" {
     fn fencepost_deliver(uc: *mut sys::uc_engine, vector: c_int, source: c_int, error_code: c_int, pc: u64) -> c_int;
     fn fencepost_drop_code(uc: *mut sys::uc_engine, host: *mut c_void, length: u64);
     fn fencepost_flush_tlb(uc: *mut sys::uc_engine);
+    fn fencepost_flush_page(uc: *mut sys::uc_engine, address: u64);
+    fn fencepost_class_size() -> usize;
+    fn fencepost_fill_with(uc: *mut sys::uc_engine, class: *mut c_void, fill: Fill, data: *mut c_void);
     fn fencepost_configure(uc: *mut sys::uc_engine, bytes: u32) -> c_int;
 }
+
+/// What the shim calls at a miss of the engine's own cache of translations, with its user data.
+pub(super) type Fill = extern "C" fn(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bool;
+
+/// A miss of the engine's own cache of translations. Mirrors `struct fencepost_page` of shim.c.
+#[repr(C)]
+pub(super) struct PageFill {
+    /// CR0, CR3, CR4, EFER, PAT.
+    mode: [u64; 5],
+    linear: u64,
+    access: u32,
+    is_user: u32,
+    physical: u64,
+    bytes: u64,
+    allowed: u32,
+    lost: u32,
+    lost_page: u64,
+    asks_again: u32,
+}
+
+impl PageFill {
+    /// How addresses are translated now.
+    pub(super) fn mode(&self) -> Mode {
+        let [cr0, cr3, cr4, efer, _] = self.mode;
+        Mode { cr0, cr3, cr4, efer, ..Mode::default() }
+    }
+
+    /// Answers `what` the shim asks, from the core's `tlb` and page tables in `memory`; tells what is `lost` by it.
+    pub(super) fn answer(&mut self, what: c_int, tlb: &mut Tlb, memory: &Memory, lost: &mut Lost) -> Option<Page> {
+        let mut lost_now = Lost::default();
+        match what {
+            FILL_LOOK_UP => (),
+            FILL_WALKED => tlb.note_walk(self.access(), &self.mode(), self.mode[PAT], memory, &mut lost_now),
+            _ => tlb.forget_page(self.linear, &mut lost_now),
+        }
+        self.lost = if lost_now.more { 2 } else { lost_now.page.is_some().into() };
+        self.lost_page = lost_now.page.unwrap_or(0);
+        *lost = lost.and(lost_now);
+        self.look(what, tlb, memory)
+    }
+
+    /// The same, where the access is none of the guest's and changes nothing.
+    pub(super) fn look(&mut self, what: c_int, tlb: &Tlb, memory: &Memory) -> Option<Page> {
+        let (access, mode) = (self.access(), self.mode());
+        let page = match what {
+            FILL_LOOK_UP => tlb.look_up(access, &mode),
+            FILL_WALKED => tlb.walk(access, &mode, self.mode[PAT], memory),
+            _ => None,
+        }?;
+        (self.physical, self.bytes, self.allowed) = (page.physical.0, page.bytes, page.allowed.bits());
+        Some(page)
+    }
+
+    /// Answers outside a run, when it is not the guest that asks: Unicorn looks up the physical addresses of memory whose
+    /// protection changes as if they were linear ones, to forget what was translated there.
+    pub(super) fn answer_one_to_one(&mut self) -> bool {
+        (self.physical, self.bytes, self.allowed) = (self.linear, PAGE, Allowed::EXECUTE.bits());
+        true
+    }
+
+    /// Whether the shim asks `what` after a walk through page tables, and so would have the result noted.
+    pub(super) fn is_walk(what: c_int) -> bool {
+        what == FILL_WALKED
+    }
+
+    /// The engine is not to cache the translation, but to ask each time.
+    pub(super) fn ask_again(&mut self) {
+        self.asks_again = 1;
+    }
+
+    fn access(&self) -> Access {
+        let kind = Allowed::from_bits_truncate(self.access);
+        Access { linear: self.linear, kind, is_user: self.is_user != 0 }
+    }
+}
+
+/// Where in `PageFill::mode` IA32_PAT is.
+const PAT: usize = 4;
+
+/// What the shim asks; anything else is that the page tables have not allowed the access.
+const FILL_LOOK_UP: c_int = 0;
+const FILL_WALKED: c_int = 1;
 
 /// An open engine.
 pub(super) struct Unicorn {
     handle: *mut sys::uc_engine,
+    /// Room for the engine's processor class, which the shim fills and the engine points to.
+    class: Vec<u128>,
 }
 
 impl Unicorn {
@@ -53,7 +141,9 @@ impl Unicorn {
         // SAFETY: `handle` is a valid place for the new engine's pointer.
         let error = unsafe { sys::uc_open(sys::Arch::X86, sys::Mode::MODE_64, &mut handle) };
         check(error, "opening an engine");
-        let engine = Unicorn { handle };
+        // SAFETY: takes no arguments and touches nothing.
+        let class_size = unsafe { fencepost_class_size() };
+        let engine = Unicorn { handle, class: vec![0; class_size.div_ceil(size_of::<u128>())] };
         // SAFETY: the engine is open and has not been used yet, which is when its buffer size can be set.
         let error = unsafe { fencepost_configure(handle, TRANSLATION_BUFFER) };
         assert_eq!(error, 0, "Unicorn refused its configuration");
@@ -84,7 +174,7 @@ impl Unicorn {
     pub(super) fn protect_page(&self, page: PhysAddr) {
         let prot = sys::Prot::READ.0 | sys::Prot::EXEC.0;
         // SAFETY: the engine is open and not running.
-        let error = unsafe { sys::uc_mem_protect(self.handle, page.0, crate::memory::PAGE, prot) };
+        let error = unsafe { sys::uc_mem_protect(self.handle, page.0, PAGE, prot) };
         check(error, "protecting a page of code");
     }
 
@@ -116,6 +206,16 @@ impl Unicorn {
         // SAFETY: promised by the caller; an INSN hook takes the instruction's number as one more argument.
         let error = unsafe { sys::uc_hook_add(self.handle, &mut id, kind, callback, data, 1u64, 0u64, which as c_int) };
         check(error, "adding an instruction hook");
+    }
+
+    /// Asks `fill` for the translation of every address that the engine has not cached, while paging is on.
+    ///
+    /// # Safety
+    /// `data` is what `fill` expects, and stays valid while the engine is open.
+    pub(super) unsafe fn fill_with(&mut self, fill: Fill, data: *mut c_void) {
+        // SAFETY: the class is as long as the shim says, and does not move as long as this engine is open; the rest is
+        // promised by the caller.
+        unsafe { fencepost_fill_with(self.handle, self.class.as_mut_ptr().cast(), fill, data) }
     }
 
     /// Hands guest-physical `base..base + size` to callbacks.
@@ -230,10 +330,21 @@ impl Unicorn {
         unsafe { fencepost_drop_code(self.handle, host.cast_mut().cast(), length) }
     }
 
-    /// Forgets cached address translations.
+    /// Forgets what the engine itself has cached of address translations.
     pub(super) fn flush_tlb(&self) {
         // SAFETY: the engine is open and not running.
         unsafe { fencepost_flush_tlb(self.handle) }
+    }
+
+    /// Forgets what the engine itself has cached of translations that are `lost`.
+    pub(super) fn forget(&self, lost: Lost) {
+        match lost.page {
+            Some(page) if !lost.more => {
+                // SAFETY: the engine is open and not running.
+                unsafe { fencepost_flush_page(self.handle, page) }
+            }
+            _ => self.flush_tlb(),
+        }
     }
 }
 

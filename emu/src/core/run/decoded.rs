@@ -3,6 +3,7 @@
 use crate::core::code_map::CodeMap;
 use crate::core::decode::{self, Class};
 use crate::core::paging::Mode;
+use crate::core::tlb::{Lost, Side, Tlb};
 use crate::memory::Memory;
 use iced_x86::Instruction;
 
@@ -49,27 +50,39 @@ impl Decoded {
     }
 
     /// The instruction at `pc`, when its bytes can be read and are one.
-    pub(super) fn instruction(&self, pc: u64, memory: &Memory) -> Option<Instruction> {
+    pub(super) fn instruction(&self, pc: u64, tlb: &Tlb, memory: &Memory) -> Option<Instruction> {
         let mut bytes = [0; 15];
-        let length = self.mode.fetch(memory, pc, &mut bytes);
+        let length = tlb.fetch(pc, &self.mode, memory, &mut bytes);
         decode::decode(&bytes[..length], pc, self.mode.bits)
     }
 
-    /// What is known about the instruction at `pc`, whose pages are noted as code.
+    /// What is known about the instruction at `pc`, whose pages are noted as code, and as such that code was fetched from.
     ///
     /// Plain when its bytes cannot be read or decoded: the engine will fault on it.
-    pub(super) fn classify(&mut self, pc: u64, memory: &Memory, code: &mut CodeMap) -> Known {
+    pub(super) fn classify(
+        &mut self,
+        pc: u64,
+        tlb: &mut Tlb,
+        memory: &Memory,
+        code: &mut CodeMap,
+        lost: &mut Lost,
+    ) -> Known {
         let slot = (pc ^ pc >> 11) as usize % SLOTS;
         if let Some((at, known)) = self.slots[slot]
             && at == pc
         {
             return known;
         }
-        let Some(instruction) = self.instruction(pc, memory) else { return Known::PLAIN };
+        let Some(instruction) = self.instruction(pc, tlb, memory) else { return Known::PLAIN };
         for at in [pc, pc + instruction.len() as u64 - 1] {
-            if let Some(physical) = self.mode.translate(memory, at).filter(|&at| memory.slice(at, 1).is_some()) {
+            tlb.note_fetch(at, &self.mode, memory, lost);
+            let physical = tlb.translate(Side::Code, at, &self.mode, memory);
+            if let Some(physical) = physical.filter(|&at| memory.slice(at, 1).is_some()) {
                 code.note(physical);
             }
+        }
+        if lost.code {
+            self.forget();
         }
         let class = decode::classify(&instruction);
         let known = Known { class, is_cmpxchg_of_halves: decode::is_cmpxchg_of_halves(&instruction) };

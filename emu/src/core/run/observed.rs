@@ -9,9 +9,12 @@ use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
 use crate::core::interruption::{Delivery, Exception, vector};
+use crate::core::memory_types::PageType;
+use crate::core::paging::Mode;
 use crate::core::partial::PartialAccess;
+use crate::core::tlb::{Lost, Page, Side, Tlb};
 use crate::core::{Core, CoreId, operands};
-use crate::memory::{LINE, MemoryType, PAGE};
+use crate::memory::{LINE, Memory, MemoryType, PAGE};
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::{PhysAddr, Width};
@@ -72,6 +75,16 @@ pub(super) struct PreciseRun<'a, 'w> {
     /// It may load flags or change the task.
     is_mode_change: bool,
     stored_to_code: bool,
+    /// How addresses are translated: it changes when a task switch loads CR3.
+    mode: Mode,
+    /// The linear address that the instruction that is executing, INVLPG, is about.
+    invalidates: Option<u64>,
+    /// What the core's translation lookaside buffer has lost.
+    lost: Lost,
+    /// A page that is about to be accessed, and its memory type: another than the MTRRs alone would give it.
+    approached: Option<(PhysAddr, MemoryType)>,
+    /// The memory type of the access that is happening.
+    memory_type: MemoryType,
     /// The instruction that is executing will be executed again: nothing it does from here on has an effect.
     is_abandoned: bool,
     emulate: Option<Instruction>,
@@ -89,6 +102,7 @@ impl Observer for PreciseRun<'_, '_> {
         }
         self.put_halves_back(engine);
         self.retire();
+        self.approached = None;
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
@@ -102,7 +116,7 @@ impl Observer for PreciseRun<'_, '_> {
             }
             self.is_abandoned = true;
         } else if class.is_emulated() {
-            self.emulate = self.decoded.instruction(pc, self.world.memory);
+            self.emulate = self.instruction_at(pc);
             return Flow::Stop;
         }
         if class.drains() {
@@ -114,9 +128,13 @@ impl Observer for PreciseRun<'_, '_> {
             Class::Serialising | Class::ModeChange => {
                 self.last_step = true;
                 self.is_mode_change = true;
-                let instruction = self.decoded.instruction(pc, self.world.memory);
+                let instruction = self.instruction_at(pc);
                 self.may_retranslate = !instruction.is_some_and(|it| keeps_translations(&it, || engine.registers()));
                 self.far_return = instruction.and_then(|it| FarReturn::before(&it, || engine.registers()));
+                self.invalidates = instruction.and_then(|it| {
+                    let is_invlpg = it.mnemonic() == Mnemonic::Invlpg;
+                    is_invlpg.then(|| operands::linear_address(&it, &engine.registers())).flatten()
+                });
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
             Class::Pause if self.gives_way.at_pause => {
@@ -134,7 +152,7 @@ impl Observer for PreciseRun<'_, '_> {
             is_before_port: class == Class::StringPortIo,
         });
         if is_cmpxchg_of_halves {
-            let instruction = self.decoded.instruction(pc, self.world.memory);
+            let instruction = self.instruction_at(pc);
             self.halves = instruction.and_then(|it| Halves::before(&it, |register| engine.gpr(register)));
         }
         Flow::Continue
@@ -142,6 +160,7 @@ impl Observer for PreciseRun<'_, '_> {
 
     fn load(&mut self, engine: Hooked, address: PhysAddr, size: u64) -> Flow {
         self.take_overlays_away();
+        self.memory_type = self.type_of_access(address);
         if self.is_abandoned {
             return Flow::Continue;
         }
@@ -169,6 +188,7 @@ impl Observer for PreciseRun<'_, '_> {
 
     fn store(&mut self, engine: Hooked, address: PhysAddr, size: u64, value: u64) -> Flow {
         self.take_overlays_away();
+        self.memory_type = self.type_of_access(address);
         if self.is_abandoned {
             for (address, size, _) in self.pieces(engine, address, size) {
                 self.save(address, size, Until::Retired);
@@ -237,6 +257,30 @@ impl Observer for PreciseRun<'_, '_> {
         self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.port_out(id, port, width, u64::from(value), around));
     }
+
+    fn translations(&mut self, mode: Mode) -> (&mut Tlb, &Memory) {
+        self.follow(mode);
+        (&mut self.core.tlb, self.world.memory)
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        self.lost = self.lost.and(lost);
+        if lost.code {
+            self.decoded.forget();
+        }
+    }
+
+    fn only_looks(&self) -> bool {
+        self.is_abandoned
+    }
+
+    fn approach(&mut self, page: Page) -> bool {
+        let at = page.physical;
+        let memory_type = self.core.memory_types.effective(at, page.kind);
+        let is_special = self.world.memory.holds(at) && memory_type != self.type_by_ranges(at);
+        self.approached = is_special.then_some((PhysAddr(at.0 & !(PAGE - 1)), memory_type));
+        is_special
+    }
 }
 
 /// How far a run goes.
@@ -261,8 +305,6 @@ pub(super) struct Observed {
     pub(super) is_trap: bool,
     /// The registers must be put back to what they were before the run.
     pub(super) is_abandoned: bool,
-    /// Address translation may have changed.
-    pub(super) may_retranslate: bool,
     /// Flags may have been loaded, or the task changed.
     pub(super) is_mode_change: bool,
     /// Translated code was stored to.
@@ -273,6 +315,8 @@ pub(super) struct Observed {
     pub(super) halves: Option<Halves>,
     /// Where a far return has gone.
     pub(super) far_return: Option<u64>,
+    /// What the core's translation lookaside buffer has lost.
+    pub(super) lost: Lost,
     pub(super) spun: Spun,
 }
 
@@ -294,6 +338,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
         steps: u64,
         extent: Extent,
     ) -> PreciseRun<'a, 'w> {
+        let mode = decoded.mode();
         PreciseRun {
             id,
             core,
@@ -312,6 +357,11 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             may_retranslate: false,
             is_mode_change: false,
             stored_to_code: false,
+            mode,
+            invalidates: None,
+            lost: Lost::default(),
+            approached: None,
+            memory_type: MemoryType::WriteBack,
             is_abandoned: false,
             emulate: None,
             halves: None,
@@ -331,8 +381,14 @@ impl PreciseRun<'_, '_> {
         }
     }
 
-    /// The engine has stopped at `pc`: settles the instruction that was executing and hides the pending stores again.
-    pub(super) fn end(mut self, exit: PreciseExit, pc: u64) -> Observed {
+    /// Whether addresses may be translated otherwise now than when the run began.
+    pub(super) fn may_retranslate(&self) -> bool {
+        self.may_retranslate
+    }
+
+    /// The engine has stopped at `pc`, with addresses translated in `mode` now: settles the instruction that was executing
+    /// and hides the pending stores again.
+    pub(super) fn end(mut self, exit: PreciseExit, pc: u64, mode: Mode) -> Observed {
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let far_return = match self.far_return {
             Some(FarReturn::To(offset)) if exit == PreciseExit::Stopped && !self.is_abandoned => Some(offset),
@@ -348,6 +404,12 @@ impl PreciseRun<'_, '_> {
         } else {
             self.undo_current();
         }
+        if !self.is_abandoned {
+            self.follow(mode);
+        }
+        if let Some(linear) = self.invalidates.filter(|_| exit == PreciseExit::Stopped || is_trap) {
+            self.core.tlb.forget_page(linear, &mut self.lost);
+        }
         self.hide();
         Observed {
             // A rehearsal is after the exception; an instruction that stops after one access meets it when it goes on.
@@ -356,14 +418,28 @@ impl PreciseRun<'_, '_> {
             is_fetch_fault,
             is_trap,
             is_abandoned: self.is_abandoned,
-            may_retranslate: self.may_retranslate,
             is_mode_change: self.is_mode_change,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
             far_return,
+            lost: self.lost,
             spun: self.spun,
         }
+    }
+
+    /// Addresses are translated in `mode` now: a task switch forgets what belonged to the address space before.
+    fn follow(&mut self, mode: Mode) {
+        if mode.cr3 != self.mode.cr3 {
+            self.core.tlb.forget_for(&self.mode, &mode, true);
+            self.lost = Lost::ALL;
+            self.mode.cr3 = mode.cr3;
+        }
+    }
+
+    /// The instruction at `pc`.
+    fn instruction_at(&self, pc: u64) -> Option<Instruction> {
+        self.decoded.instruction(pc, &self.core.tlb, self.world.memory)
     }
 
     /// The core, interrupted at `pc`, is about to enter a handler: what follows are the accesses that this takes.
@@ -380,7 +456,9 @@ impl PreciseRun<'_, '_> {
     }
 
     /// The handler has been entered, or not: then what was pushed on the way is taken back.
-    pub(super) fn end_delivery(mut self, delivery: Delivery) {
+    ///
+    /// Addresses are translated in `mode` now. Returns what the core's translation lookaside buffer has lost.
+    pub(super) fn end_delivery(mut self, delivery: Delivery, mode: Mode) -> Lost {
         if matches!(delivery, Delivery::Entered { .. }) {
             self.take_overlays_away();
             self.put_back();
@@ -388,7 +466,9 @@ impl PreciseRun<'_, '_> {
             self.undo_current();
         }
         self.core.partial.clear();
+        self.follow(mode);
         self.hide();
+        self.lost
     }
 
     /// Whether the exit is the debug exception after an instruction that is complete (SDM 3A 18.3.1.4).
@@ -468,10 +548,11 @@ impl PreciseRun<'_, '_> {
 
     /// What is known about the instruction at `pc`.
     fn classify(&mut self, pc: u64) -> Known {
-        let known = self.decoded.classify(pc, self.world.memory, self.world.code);
+        let World { memory, code, .. } = &mut *self.world;
+        let known = self.decoded.classify(pc, &mut self.core.tlb, memory, code, &mut self.lost);
         if known.class.is_emulated() {
             // The bytes may be others than when they were looked at last, or their page gone: then the engine has its say.
-            let instruction = self.decoded.instruction(pc, self.world.memory);
+            let instruction = self.instruction_at(pc);
             if instruction.is_none_or(|instruction| decode::classify(&instruction) != known.class) {
                 self.decoded.forget();
                 return Known::PLAIN;
@@ -481,8 +562,7 @@ impl PreciseRun<'_, '_> {
     }
 
     fn note_mark(&mut self, pc: u64) {
-        let mark =
-            self.decoded.instruction(pc, self.world.memory).and_then(|instruction| decode::mark_of(&instruction));
+        let mark = self.instruction_at(pc).and_then(|instruction| decode::mark_of(&instruction));
         if let Some(mark) = mark {
             self.world.log.push(Event::Marked { core: self.id, mark });
         }
@@ -518,6 +598,9 @@ impl PreciseRun<'_, '_> {
     /// A load that happens now: waits for the buffer where it must, and is remembered if the instruction may stop after it.
     fn new_load(&mut self, address: PhysAddr, size: u64) {
         let model = self.world.settings.model;
+        if self.memory_type == MemoryType::Uncached {
+            self.drain_all();
+        }
         while let Some(index) = self.core.buffer.load_waits_for(address, size, model) {
             self.drain(index);
         }
@@ -532,6 +615,7 @@ impl PreciseRun<'_, '_> {
             address: address.0,
             length: size as u8,
             value: number(&bytes),
+            memory: self.memory_type,
         };
         self.world.log.push(event);
         if self.extent == Extent::OneAccess {
@@ -542,8 +626,15 @@ impl PreciseRun<'_, '_> {
     /// A store that happens now: into the buffer, or to memory at once.
     fn new_store(&mut self, engine: Hooked, address: PhysAddr, bytes: &[u8]) {
         let length = bytes.len() as u64;
-        let kind = self.kind_of_store(address);
-        let is_direct = self.eager || self.current().class == Class::Locked || !self.world.settings.model.buffers(kind);
+        let kind = self.kind_of_store();
+        let is_uncached = self.memory_type == MemoryType::Uncached;
+        if is_uncached {
+            self.drain_all();
+        }
+        let is_direct = self.eager
+            || is_uncached
+            || self.current().class == Class::Locked
+            || !self.world.settings.model.buffers(kind);
         if self.world.code.touches(address, length) {
             self.store_to_code(engine, address, length);
         }
@@ -562,6 +653,7 @@ impl PreciseRun<'_, '_> {
             length,
             value: number(bytes),
             buffered: !is_direct,
+            memory: self.memory_type,
         });
         if self.extent == Extent::OneAccess {
             self.core.partial.push(PartialAccess::Store { address, length });
@@ -580,8 +672,20 @@ impl PreciseRun<'_, '_> {
         self.stored_to_code = true;
     }
 
-    fn kind_of_store(&self, address: PhysAddr) -> StoreKind {
-        let is_combining = self.world.memory.kind(address) == MemoryType::WriteCombining;
+    /// The memory type of `address` where pages leave it to the MTRRs.
+    fn type_by_ranges(&self, address: PhysAddr) -> MemoryType {
+        self.core.memory_types.effective(address, PageType::WRITE_BACK)
+    }
+
+    /// The memory type of the access at `address` that is about to happen.
+    fn type_of_access(&mut self, address: PhysAddr) -> MemoryType {
+        let page = PhysAddr(address.0 & !(PAGE - 1));
+        let approached = self.approached.take().filter(|(at, _)| *at == page);
+        approached.map_or_else(|| self.type_by_ranges(address), |(_, memory_type)| memory_type)
+    }
+
+    fn kind_of_store(&self) -> StoreKind {
+        let is_combining = self.memory_type == MemoryType::WriteCombining;
         if is_combining || self.current().class == Class::NonTemporal {
             StoreKind::WriteCombining
         } else {
@@ -672,16 +776,15 @@ impl PreciseRun<'_, '_> {
         let first = size.min(LINE - address.0 % LINE);
         let next_page = (address.0 + first).is_multiple_of(PAGE) && first < size;
         let second = if next_page { self.other_page(engine, address, size) } else { Some(PhysAddr(address.0 + first)) };
-        let second = second.filter(|&at| first < size && self.world.memory.kind(at) != MemoryType::Uncached);
+        let second = second.filter(|&at| first < size && self.world.memory.holds(at));
         std::iter::once((address, first, 0)).chain(second.map(|at| (at, size - first, first)))
     }
 
     /// Where an access of `size` bytes that begins at the end of a page goes on.
     fn other_page(&self, engine: Hooked, address: PhysAddr, size: u64) -> Option<PhysAddr> {
-        let mut bytes = [0; 15];
-        let (pc, mode) = (self.current().pc, self.decoded.mode());
-        let length = mode.fetch(self.world.memory, pc, &mut bytes);
-        let instruction = decode::decode(&bytes[..length], pc, mode.bits)?;
+        let mode = self.decoded.mode();
+        let instruction = self.instruction_at(self.current().pc)?;
+        let translate = |linear: u64| self.core.tlb.translate(Side::Data, linear, &mode, self.world.memory);
         let starts = operands::linear_ranges(&instruction, &engine.registers());
         let linear = starts.into_iter().flat_map(|range| {
             // The first byte of the range that has the access's place in its page.
@@ -689,8 +792,8 @@ impl PreciseRun<'_, '_> {
             let start = range.start.wrapping_add(skip);
             (start..range.end.max(start + 1)).step_by(PAGE as usize)
         });
-        let found = linear.into_iter().find(|&at| mode.translate(self.world.memory, at) == Some(address))?;
-        mode.translate(self.world.memory, (found + size - 1) & !(PAGE - 1))
+        let found = linear.into_iter().find(|&at| translate(at) == Some(address))?;
+        translate((found + size - 1) & !(PAGE - 1))
     }
 }
 

@@ -4,8 +4,8 @@
 //! Each run is replayed, by both engines and by the precise one alone, and gone on with from its middle by a machine that
 //! has executed nothing before; all must end alike.
 //!
-//! Page tables are never written to: there are several, with random flags, and guests change from one to another. Address
-//! translations that have become wrong and are still used are not part of a snapshot (README, limits).
+//! There are several sets of page tables, with random flags; guests change from one to another and write to their entries,
+//! with and without INVLPG.
 
 mod gadgets;
 mod tables;

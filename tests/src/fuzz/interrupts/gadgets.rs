@@ -77,7 +77,7 @@ impl<'a> Writer<'a> {
     fn gadgets(&mut self) -> Result<(), IcedError> {
         /// What a guest is made of, and how often.
         type Weighted<'a> = (u64, Gadget<'a>);
-        let gadgets: [Weighted<'a>; 17] = [
+        let gadgets: [Weighted<'a>; 18] = [
             (8, Self::apic_register),
             (6, Self::message),
             (4, Self::io_apic),
@@ -92,6 +92,7 @@ impl<'a> Writer<'a> {
             (2, Self::shadow),
             (2, Self::return_somewhere),
             (2, Self::page_tables),
+            (3, Self::page_entry),
             (1, Self::far_transfer),
             (1, Self::control_register),
             (1, Self::segment),
@@ -134,7 +135,8 @@ impl<'a> Writer<'a> {
         self.a.set_label(&mut is_other)?;
         store(&mut self.a, apic::SVR, apic::ENABLED)?;
         if self.bits == 32 {
-            self.a.mov(eax, 0x610)?;
+            let is_global = self.random.pick(&[0, 0x80]);
+            self.a.mov(eax, 0x610 | is_global)?;
             self.a.mov(cr4, eax)?;
         }
         if self.random.one_in(2) {
@@ -529,6 +531,24 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// An entry of some page table changes: what is used from then on, the old one or the new, is for the core's
+    /// translation lookaside buffer to say, unless INVLPG follows.
+    fn page_entry(&mut self) -> Result<(), IcedError> {
+        if self.bits == 16 {
+            return self.a.nop();
+        }
+        let page = self.random.pick(&tables::PAGES_THAT_MOVE);
+        let frame = if self.random.one_in(2) { page } else { self.random.pick(&tables::PAGES_THAT_MOVE) };
+        let at = tables::entry(self.bits, self.random.below(tables::ROOTS), page);
+        let flags = if self.random.one_in(4) { self.random.next() & 0x107 } else { 7 };
+        self.a.mov(dword_ptr(at), ((frame << 12) | flags | tables::ACCESSED_AND_DIRTY) as i32)?;
+        match self.random.below(4) {
+            0 => self.a.invlpg(byte_ptr(page << 12)),
+            1 => self.a.mov(ebx, dword_ptr(page << 12)),
+            _ => Ok(()),
+        }
+    }
+
     /// A jump or call to another segment: code, a task, a gate.
     fn far_transfer(&mut self) -> Result<(), IcedError> {
         let (at, selector) = (self.place(), self.random.pick(&tables::SELECTORS));
@@ -542,6 +562,9 @@ impl<'a> Writer<'a> {
 
     fn control_register(&mut self) -> Result<(), IcedError> {
         let bit = 1u32 << self.random.below(19);
+        if self.bits != 16 && self.random.one_in(3) {
+            return self.global_pages();
+        }
         if self.bits == 64 {
             self.a.mov(rax, cr0)?;
             self.a.xor(eax, bit as i32)?;
@@ -550,6 +573,18 @@ impl<'a> Writer<'a> {
         self.a.mov(eax, cr0)?;
         self.a.xor(eax, (bit & !1) as i32)?;
         self.a.mov(cr0, eax)
+    }
+
+    /// CR4.PGE on or off.
+    fn global_pages(&mut self) -> Result<(), IcedError> {
+        if self.bits == 64 {
+            self.a.mov(rax, cr4)?;
+            self.a.xor(eax, 0x80)?;
+            return self.a.mov(cr4, rax);
+        }
+        self.a.mov(eax, cr4)?;
+        self.a.xor(eax, 0x80)?;
+        self.a.mov(cr4, eax)
     }
 
     fn segment(&mut self) -> Result<(), IcedError> {

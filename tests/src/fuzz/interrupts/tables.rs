@@ -21,6 +21,8 @@ pub(super) const REAL_MODE_VECTORS: u64 = DATA + 0x3000;
 const PAGES: u64 = DATA + 0x4000;
 const PAGES_OF_A_SET: u64 = 5;
 pub(super) const ROOTS: u64 = 4;
+/// Pages whose entries guests change: of code, of data and stacks, of the IDT.
+pub(super) const PAGES_THAT_MOVE: [u64; 8] = [0x100, 0x101, 0x108, 0x180, 0x181, 0x182, 0x183, 0x184];
 /// The page at which real mode starts.
 pub(super) const START_PAGE: u64 = 8;
 
@@ -31,6 +33,11 @@ pub(super) const SELECTORS: [u16; 13] =
 /// Where page table set `index` begins, as CR3 says it.
 pub(super) fn root(index: u64) -> u64 {
     PAGES + 0x1000 * PAGES_OF_A_SET * index
+}
+
+/// The address of the entry for `page`, one of the first 512, in page table set `set`.
+pub(super) fn entry(bits: u32, set: u64, page: u64) -> u64 {
+    if bits == 64 { root(set) + 0x3000 + 8 * page } else { root(set) + 0x1000 + 4 * page }
 }
 
 /// The guest for `bits` (64 or 32).
@@ -186,7 +193,7 @@ fn vectors(entries: &Entries, random: &mut Random) -> Vec<u8> {
 
 const PRESENT: u64 = 1;
 /// Always set: an engine that translates code ahead sets it early, as processors may, and each sets it at its own time.
-const ACCESSED_AND_DIRTY: u64 = 0x60;
+pub(super) const ACCESSED_AND_DIRTY: u64 = 0x60;
 const USABLE: u64 = PRESENT | 2 | 4 | ACCESSED_AND_DIRTY;
 const LARGE: u64 = 1 << 7;
 

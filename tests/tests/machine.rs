@@ -27,6 +27,7 @@ mod machine {
     mod schedules;
     mod snapshots;
     mod spinning;
+    mod string_ports;
     mod strings;
     mod system_calls;
 }

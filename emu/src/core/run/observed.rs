@@ -176,7 +176,13 @@ impl Observer for PreciseRun<'_, '_> {
             return Flow::Continue;
         }
         if self.current().is_before_port {
-            self.save(address, size, Until::NextAccess);
+            for (address, size, _) in self.pieces(engine, address, size) {
+                if self.world.code.touches(address, size) {
+                    // Else the engine, which has changed its own code, would begin the instruction again, for ever.
+                    self.store_to_code(engine, address, size);
+                }
+                self.save(address, size, Until::NextAccess);
+            }
             return Flow::Continue;
         }
         let bytes = value.to_le_bytes();
@@ -211,7 +217,7 @@ impl Observer for PreciseRun<'_, '_> {
     }
 
     fn device_store(&mut self, address: PhysAddr, size: u64, value: u64) {
-        if self.is_abandoned {
+        if self.is_abandoned || self.current().is_before_port {
             return;
         }
         self.drain_all();

@@ -10,6 +10,7 @@ use super::cpu_state::{CpuState, gpr};
 use super::decode::Class;
 use super::engine::Engines;
 use super::interruption::{Exception, vector};
+use super::paging::Mode;
 use super::run::World;
 use super::{Activity, Core, CoreId, cpuid};
 use crate::trace::Event;
@@ -197,9 +198,12 @@ impl Emulation<'_> {
         Ok(())
     }
 
+    /// HLT: a debug exception ends it, and so it does not even begin where its own single-step trap comes (SDM 2A, HLT).
     fn halt(self, instruction: &Instruction, world: &mut World) {
-        self.core.activity = Activity::Halted;
-        world.log.push(Event::Halted { core: self.id });
+        if !Mode::of(&self.core.cpu).traps {
+            self.core.activity = Activity::Halted;
+            world.log.push(Event::Halted { core: self.id });
+        }
         self.complete(instruction, |_| ());
     }
 }

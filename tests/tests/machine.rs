@@ -10,6 +10,7 @@ mod machine {
     mod atomicity;
     mod cmpxchg;
     mod code_changes;
+    mod control_registers;
     mod decode_table;
     mod determinism;
     mod devices;
@@ -30,4 +31,5 @@ mod machine {
     mod string_ports;
     mod strings;
     mod system_calls;
+    mod table_registers;
 }

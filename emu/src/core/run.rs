@@ -11,6 +11,7 @@ mod decoded;
 mod far_return;
 mod halves;
 mod observed;
+mod refusal;
 
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
@@ -345,6 +346,9 @@ impl Turn<'_> {
                     cpu.gpr[register] = value;
                 }
             });
+        }
+        if let Some(before) = &observed.before {
+            engines.change(|cpu| cpu.clone_from(before));
         }
         if let Some(offset) = observed.far_return {
             engines.change(|cpu| cpu.rip = offset);

@@ -214,46 +214,39 @@ fn an_interruption_of_a_user_is_one_event() {
 
 #[test]
 fn a_user_of_32_bits_whose_kernel_has_no_task_state_segment_ends_the_run() {
-    // Once without LTR, and once with a null selector, which a processor refuses.
-    for is_null in [false, true] {
-        let image = assembled(32, |a| {
-            handler(a, &[6, 8, 10, 13], |a| a.hlt())?;
-            load_idt(a)?;
-            for (index, descriptor) in [0, 0, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff, 0x00cf_fb00_0000_ffff]
-                .into_iter()
-                .chain([0x00cf_f300_0000_ffff_u64])
-                .enumerate()
-            {
-                let at = GDT + 8 * index as u64;
-                a.mov(dword_ptr(at), descriptor as i32)?;
-                a.mov(dword_ptr(at + 4), (descriptor >> 32) as i32)?;
-            }
-            a.mov(word_ptr(POINTER), 6 * 8 - 1)?;
-            a.mov(dword_ptr(POINTER + 2), GDT as i32)?;
-            a.lgdt(ptr(POINTER))?;
-            if is_null {
-                a.xor(eax, eax)?;
-                a.ltr(ax)?;
-            }
-            let (mut past, mut user) = (a.create_label(), a.create_label());
-            for word in [0x28 | 3, USER_STACK as i32, 2, 0x20 | 3] {
-                a.push(word)?;
-            }
-            a.jmp(past)?;
-            a.set_label(&mut user)?;
-            a.iretd()?;
-            a.set_label(&mut past)?;
-            a.call(user)?;
-            a.ud2()
-        });
-        let image = image.expect("the guest assembles");
-        let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
-        for _ in 0..100 {
-            let step = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1, drained: false };
-            if machine.apply(step).is_err() {
-                break;
-            }
+    let image = assembled(32, |a| {
+        handler(a, &[6, 8, 10, 13], |a| a.hlt())?;
+        load_idt(a)?;
+        for (index, descriptor) in [0, 0, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff, 0x00cf_fb00_0000_ffff]
+            .into_iter()
+            .chain([0x00cf_f300_0000_ffff_u64])
+            .enumerate()
+        {
+            let at = GDT + 8 * index as u64;
+            a.mov(dword_ptr(at), descriptor as i32)?;
+            a.mov(dword_ptr(at + 4), (descriptor >> 32) as i32)?;
         }
-        assert!(matches!(machine.stop(), Some(Stop::Faulted { .. })), "{:?}", machine.stop());
+        a.mov(word_ptr(POINTER), 6 * 8 - 1)?;
+        a.mov(dword_ptr(POINTER + 2), GDT as i32)?;
+        a.lgdt(ptr(POINTER))?;
+        let (mut past, mut user) = (a.create_label(), a.create_label());
+        for word in [0x28 | 3, USER_STACK as i32, 2, 0x20 | 3] {
+            a.push(word)?;
+        }
+        a.jmp(past)?;
+        a.set_label(&mut user)?;
+        a.iretd()?;
+        a.set_label(&mut past)?;
+        a.call(user)?;
+        a.ud2()
+    });
+    let image = image.expect("the guest assembles");
+    let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
+    for _ in 0..100 {
+        let step = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1, drained: false };
+        if machine.apply(step).is_err() {
+            break;
+        }
     }
+    assert!(matches!(machine.stop(), Some(Stop::Faulted { .. })), "{:?}", machine.stop());
 }

@@ -3,6 +3,7 @@
 use super::decoded::{Decoded, Known};
 use super::far_return::FarReturn;
 use super::halves::Halves;
+use super::refusal::{self, Refused, TableLoad};
 use super::{GivesWay, World, note_drained};
 use crate::core::cpu_state::{CpuState, gpr};
 use crate::core::decode::{self, Class};
@@ -79,6 +80,10 @@ pub(super) struct PreciseRun<'a, 'w> {
     halves: Option<Halves>,
     /// The far return that is executing, where the engine would lose its way.
     far_return: Option<FarReturn>,
+    /// The load of a table's base that is executing.
+    table_load: Option<TableLoad>,
+    /// What the instruction that is executing is refused with.
+    refusal: Option<Refused>,
     spun: Spun,
 }
 
@@ -133,6 +138,9 @@ impl Observer for PreciseRun<'_, '_> {
             done: self.core.partial.len(),
             is_before_port: class == Class::StringPortIo,
         });
+        if class == Class::Serialising && self.is_refused_at_once(engine, pc) {
+            return Flow::Stop;
+        }
         if is_cmpxchg_of_halves {
             let instruction = self.decoded.instruction(pc, self.world.memory);
             self.halves = instruction.and_then(|it| Halves::before(&it, |register| engine.gpr(register)));
@@ -163,6 +171,9 @@ impl Observer for PreciseRun<'_, '_> {
             let mut bytes = [0; 8];
             self.world.memory.read(address, &mut bytes[..size as usize]);
             far_return.read(u64::from_le_bytes(bytes));
+        }
+        if self.table_load.is_some() && !self.is_abandoned {
+            self.refuse_base(engine, address, size);
         }
         self.flow()
     }
@@ -279,6 +290,8 @@ pub(super) struct Observed {
     pub(super) halves: Option<Halves>,
     /// Where a far return has gone.
     pub(super) far_return: Option<u64>,
+    /// The registers before the instruction that is refused.
+    pub(super) before: Option<CpuState>,
     pub(super) spun: Spun,
 }
 
@@ -322,6 +335,8 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             emulate: None,
             halves: None,
             far_return: None,
+            table_load: None,
+            refusal: None,
             spun: Spun::No,
         }
     }
@@ -339,6 +354,13 @@ impl PreciseRun<'_, '_> {
 
     /// The engine has stopped at `pc`: settles the instruction that was executing and hides the pending stores again.
     pub(super) fn end(mut self, exit: PreciseExit, pc: u64) -> Observed {
+        let (exit, before) = match self.refusal.take() {
+            Some((exception, before)) => {
+                self.is_abandoned = false;
+                (PreciseExit::Exception(exception), Some(before))
+            }
+            None => (exit, None),
+        };
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let far_return = match self.far_return {
             Some(FarReturn::To(offset)) if exit == PreciseExit::Stopped && !self.is_abandoned => Some(offset),
@@ -368,6 +390,7 @@ impl PreciseRun<'_, '_> {
             emulate: self.emulate,
             halves: self.halves,
             far_return,
+            before,
             spun: self.spun,
         }
     }
@@ -463,6 +486,29 @@ impl PreciseRun<'_, '_> {
     fn may_be_interrupted(&self, engine: Hooked) -> bool {
         let openness = || engine.openness();
         self.core.partial.is_empty() && self.world.board.interrupts().request(self.id, openness).is_some()
+    }
+
+    /// Whether the instruction at `pc` is refused before it begins; looks out for what it is refused for later.
+    fn is_refused_at_once(&mut self, engine: Hooked, pc: u64) -> bool {
+        let Some(instruction) = self.decoded.instruction(pc, self.world.memory) else { return false };
+        if !refusal::concerns(&instruction) {
+            return false;
+        }
+        let before = engine.registers();
+        self.table_load = TableLoad::before(&instruction, &before);
+        self.refusal = refusal::at_once(&instruction, &before).map(|exception| (exception, before));
+        self.is_abandoned = self.refusal.is_some();
+        self.is_abandoned
+    }
+
+    /// Refuses the load of a table whose base is what is read now, and no address: nothing of it takes effect.
+    fn refuse_base(&mut self, engine: Hooked, address: PhysAddr, size: u64) {
+        let mut bytes = vec![0; size as usize];
+        for (address, size, from) in self.pieces(engine, address, size) {
+            self.world.memory.read(address, &mut bytes[from as usize..(from + size) as usize]);
+        }
+        self.refusal = self.table_load.as_mut().and_then(|load| load.read(&bytes));
+        self.is_abandoned = self.refusal.is_some();
     }
 
     fn put_halves_back(&mut self, engine: Hooked) {

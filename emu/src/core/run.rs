@@ -354,6 +354,9 @@ impl Turn<'_> {
             engines.change(|cpu| cpu.rip = offset);
         }
         *patches_code = observed.stored_to_code;
+        if observed.ends_shadow {
+            engines.change(|cpu| cpu.interrupt_shadow = 0);
+        }
         if observed.is_mode_change {
             engines.settle();
             *wary = 0;

@@ -257,3 +257,26 @@ fn a_trap_after_an_instruction_that_the_machine_executes_itself_is_taken_once() 
         assert_eq!(t.memory(Y), 0);
     }
 }
+
+#[test]
+fn a_single_step_trap_after_mov_ss_waits_for_one_instruction_more() {
+    let nexts: [Code; 3] = [&|a| a.inc(ebp), &|a| a.cpuid(), &|a| a.rdtsc()];
+    for next in nexts {
+        let code = guest(&[1], false, |a| {
+            a.mov(ecx, ss)?;
+            a.pushfq()?;
+            a.or(qword_ptr(rsp), 0x100)?;
+            a.popfq()?;
+            a.mov(ss, ecx)?;
+            next(a)?;
+            a.mov(dword_ptr(Y), 1)
+        });
+        check(1, Source::Exception, None, 0, 0, &code);
+        let (mut t, event) = taken(TSO, &code);
+        assert_eq!(t.memory(Y), 0, "it is one instruction, and no more");
+        let Event::Interrupted { pc, .. } = event else { panic!("{event:?}") };
+        let at = t.machine.instruction_at(CoreId(0), pc).expect("there is an instruction");
+        assert_eq!(at.mnemonic(), iced_x86::Mnemonic::Mov, "the next but one is what the frame points to");
+        assert_eq!(at.memory_displacement64(), Y);
+    }
+}

@@ -8,6 +8,7 @@
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::gpr;
 use super::super::decode;
+use super::super::interruption::Openness;
 use super::super::paging::Mode;
 use super::unicorn::{Hooked, Unicorn, stop_from_hook};
 use crate::memory::{Memory, MemoryType, PAGE};
@@ -266,7 +267,9 @@ impl Link {
         }
         let block = self.blocks[slot];
         let is_precise = match block.flags {
-            Flags::Plain | Flags::Pause => false,
+            Flags::Plain => false,
+            // There the engine forgets to end the shadow of STI.
+            Flags::Pause => engine.openness().contains(Openness::SHADOW),
             Flags::Cmpxchg => engine.gpr(gpr::RAX) >> 32 != 0,
             Flags::SetsInterruptFlag => self.stops.before_sti,
             Flags::Precise => true,

@@ -9,7 +9,7 @@ use crate::core::cpu_state::{CpuState, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
-use crate::core::interruption::{Delivery, Exception, vector};
+use crate::core::interruption::{Delivery, Exception, Openness, vector};
 use crate::core::partial::PartialAccess;
 use crate::core::{Core, CoreId, operands};
 use crate::memory::{LINE, MemoryType, PAGE};
@@ -84,6 +84,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     table_load: Option<TableLoad>,
     /// What the instruction that is executing is refused with.
     refusal: Option<Refused>,
+    /// A PAUSE executes in the shadow of STI or MOV SS.
+    ends_shadow: bool,
     spun: Spun,
 }
 
@@ -124,9 +126,14 @@ impl Observer for PreciseRun<'_, '_> {
                 self.far_return = instruction.and_then(|it| FarReturn::before(&it, || engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
-            Class::Pause if self.gives_way.at_pause => {
-                self.last_step = true;
-                self.spun = Spun::AtPause;
+            Class::Pause => {
+                // The engine forgets to end the shadow of STI here, and does it one instruction late.
+                self.ends_shadow = engine.openness().contains(Openness::SHADOW);
+                self.last_step |= self.ends_shadow;
+                if self.gives_way.at_pause {
+                    self.last_step = true;
+                    self.spun = Spun::AtPause;
+                }
             }
             _ => (),
         }
@@ -292,6 +299,8 @@ pub(super) struct Observed {
     pub(super) far_return: Option<u64>,
     /// The registers before the instruction that is refused.
     pub(super) before: Option<CpuState>,
+    /// Interrupts are no longer held off.
+    pub(super) ends_shadow: bool,
     pub(super) spun: Spun,
 }
 
@@ -337,6 +346,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             far_return: None,
             table_load: None,
             refusal: None,
+            ends_shadow: false,
             spun: Spun::No,
         }
     }
@@ -391,6 +401,7 @@ impl PreciseRun<'_, '_> {
             halves: self.halves,
             far_return,
             before,
+            ends_shadow: self.ends_shadow,
             spun: self.spun,
         }
     }

@@ -24,6 +24,7 @@ mod machine {
     mod interrupts;
     mod pages;
     mod possible_choices;
+    mod real_mode;
     mod rings;
     mod schedules;
     mod snapshots;

@@ -10,6 +10,7 @@ mod machine {
     mod atomicity;
     mod cmpxchg;
     mod code_changes;
+    mod control_registers;
     mod decode_table;
     mod determinism;
     mod devices;
@@ -24,11 +25,14 @@ mod machine {
     mod memory_types;
     mod pages;
     mod possible_choices;
+    mod real_mode;
     mod rings;
     mod schedules;
     mod snapshots;
     mod spinning;
+    mod string_ports;
     mod strings;
     mod system_calls;
+    mod table_registers;
     mod translations;
 }

@@ -4,7 +4,8 @@
 //! The table is tested as a table of bytes in `tests/`.
 
 use iced_x86::{
-    Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind, Register,
+    Code, CodeSize, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind,
+    Register,
 };
 
 /// What an instruction is to the memory model.
@@ -58,7 +59,7 @@ pub enum Class {
     SoftwareInterrupt,
     /// SYSCALL, SYSRET, SYSENTER, SYSEXIT: no drain, and not serialising.
     SystemCall,
-    /// This processor does not have it: AVX and relatives. An invalid opcode.
+    /// This processor does not have it, AVX and relatives, or no processor does. An invalid opcode.
     Absent,
 }
 
@@ -169,10 +170,25 @@ pub fn decode(bytes: &[u8], address: u64, bits: u32) -> Option<Instruction> {
     decode(DecoderOptions::NONE).or_else(|| decode(DecoderOptions::NO_INVALID_CHECK).filter(is_absent))
 }
 
+/// The most bytes that an instruction has (SDM 2A 2.3.11).
+const LONGEST: usize = 15;
+
+/// What the processor makes of `bytes`: like [`decode`], or an invalid instruction where they are known to be none.
+///
+/// `None` for what is too long as well, which is another exception.
+pub(crate) fn fetched(bytes: &[u8], address: u64, bits: u32) -> Option<Instruction> {
+    decode(bytes, address, bits).or_else(|| {
+        let mut decoder = Decoder::with_ip(bits, bytes, address, DecoderOptions::NONE);
+        let instruction = decoder.decode();
+        let is_known = decoder.last_error() == DecoderError::InvalidInstruction && decoder.position() < LONGEST;
+        is_known.then_some(instruction)
+    })
+}
+
 /// The class of `instruction`.
 pub fn classify(instruction: &Instruction) -> Class {
     use Mnemonic::*;
-    if is_absent(instruction) {
+    if instruction.is_invalid() || is_absent(instruction) {
         return Class::Absent;
     }
     match instruction.mnemonic() {

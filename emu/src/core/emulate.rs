@@ -211,9 +211,12 @@ impl Emulation<'_> {
         Ok(())
     }
 
+    /// HLT: a debug exception ends it, and so it does not even begin where its own single-step trap comes (SDM 2A, HLT).
     fn halt(self, instruction: &Instruction, world: &mut World) {
-        self.core.activity = Activity::Halted;
-        world.log.push(Event::Halted { core: self.id });
+        if !Mode::of(&self.core.cpu).traps {
+            self.core.activity = Activity::Halted;
+            world.log.push(Event::Halted { core: self.id });
+        }
         self.complete(instruction, |_| ());
     }
 }

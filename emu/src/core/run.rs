@@ -11,6 +11,7 @@ mod decoded;
 mod far_return;
 mod halves;
 mod observed;
+mod refusal;
 
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
@@ -374,10 +375,16 @@ impl Turn<'_> {
                 }
             });
         }
+        if let Some(before) = &observed.before {
+            engines.change(|cpu| cpu.clone_from(before));
+        }
         if let Some(offset) = observed.far_return {
             engines.change(|cpu| cpu.rip = offset);
         }
         *patches_code = observed.stored_to_code;
+        if observed.ends_shadow {
+            engines.change(|cpu| cpu.interrupt_shadow = 0);
+        }
         if observed.is_mode_change {
             engines.settle();
             *wary = 0;

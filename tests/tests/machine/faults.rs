@@ -316,3 +316,46 @@ fn bit_manipulation_on_general_registers_is_there() {
     t.run(0);
     assert_eq!(t.rax(0), 0b0010);
 }
+
+#[test]
+fn what_no_processor_has_is_an_invalid_opcode_and_touches_no_memory() {
+    let encodings: [&[u8]; 8] = [
+        // MOVBE between registers, both ways, of each width.
+        &[0x0f, 0x38, 0xf0, 0xc1],
+        &[0x0f, 0x38, 0xf1, 0xc1],
+        &[0x66, 0x0f, 0x38, 0xf0, 0xc1],
+        &[0x48, 0x0f, 0x38, 0xf1, 0xc1],
+        // LOCK MOV [RCX], EAX; LEA EAX, ECX; the seventh of the group of INC and DEC; PUSH ES.
+        &[0xf0, 0x89, 0x01],
+        &[0x8d, 0xc1],
+        &[0xff, 0xf8],
+        &[0x06],
+    ];
+    for encoding in encodings {
+        check(&|a| a.mov(rcx, Y), &|a| a.db(encoding), INVALID_OPCODE, &[Y, 0]);
+    }
+}
+
+#[test]
+fn movbe_with_memory_is_there() {
+    let mut t = Testbed::new(
+        TSO,
+        &[&|a| {
+            a.mov(dword_ptr(X), 0x1122_3344)?;
+            a.movbe(eax, dword_ptr(X))
+        }],
+    );
+    t.run(0);
+    assert_eq!(t.rax(0), 0x4433_2211);
+}
+
+#[test]
+fn an_instruction_of_more_than_15_bytes_is_a_protection_fault() {
+    let mut bytes = [0x66; 16];
+    bytes[15] = 0x90;
+    check(&nothing, &|a| a.db(&bytes), Fault::Exception { vector: 13, error_code: 0, address: 0 }, &[]);
+    // Of 15 it is one.
+    let mut t = Testbed::new(TSO, &[&|a| a.db(&bytes[1..])]);
+    t.run(0);
+    assert!(t.core(0).is_halted());
+}

@@ -6,7 +6,7 @@ use fencepost::core::CoreId;
 use fencepost::core::interruption::Source;
 use fencepost::machine::Stop;
 use fencepost::trace::Event;
-use fencepost_tests::guest::{apic, handler, load_idt};
+use fencepost_tests::guest::{IDT, INTERRUPT_GATE, apic, gate_at, handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -375,4 +375,85 @@ fn a_device_hears_the_same_time_however_a_turn_is_cut() {
         (t.gpr(0, 0) & 0xff) << 8 | t.gpr(0, 3) & 0xff
     });
     assert!(counts.iter().all(|count| *count == counts[0]), "{counts:x?}");
+}
+
+#[test]
+fn mov_ss_holds_interrupts_of_both_kinds_off_for_one_instruction() {
+    let nexts: [Code; 3] = [&|a| a.inc(ebp), &|a| a.cpuid(), &|a| a.mov(ss, ecx)];
+    for kind in [apic::TO_SELF | VECTOR as u32, apic::NMI] {
+        for next in nexts {
+            let code = guest(&[VECTOR as u8, 2], move |a| {
+                store(a, apic::ICR_HIGH, 0)?;
+                store(a, apic::ICR_LOW, (kind | apic::ASSERT) as i32)?;
+                a.mov(ecx, ss)?;
+                a.sti()?;
+                a.pause()?;
+                a.mov(ss, ecx)?;
+                next(a)?;
+                a.mov(dword_ptr(X), 1)?;
+                a.cli()
+            });
+            let mut t = Testbed::new(TSO, &[&code]);
+            step_to(&mut t, iced_x86::Mnemonic::Pause);
+            t.step(0);
+            assert!(t.machine.choices().contains(&interrupt(0)), "it could be taken before");
+            t.step(0);
+            assert!(!t.machine.choices().contains(&interrupt(0)), "the shadow of MOV SS");
+            t.step(0);
+            // Of several loads of SS in a row only the first is sure to have a shadow (SDM 3A 6.8.3).
+            assert!(t.machine.choices().contains(&interrupt(0)), "one instruction, and no more");
+            t.apply(interrupt(0));
+            t.finish(0);
+            assert_eq!((t.memory(COUNT), t.memory(X)), (1, 1));
+        }
+    }
+}
+
+#[test]
+fn pop_ss_holds_interrupts_off_for_one_instruction() {
+    let image = fencepost_tests::guest::assembled(32, |a| {
+        handler(a, &[VECTOR as u8], |a| a.iretd())?;
+        load_idt(a)?;
+        store(a, apic::SVR, apic::ENABLED as i32)?;
+        store(a, apic::ICR_LOW, VECTOR | (apic::TO_SELF | apic::ASSERT) as i32)?;
+        a.push(ss)?;
+        a.sti()?;
+        a.pause()?;
+        a.pop(ss)?;
+        a.nop()?;
+        a.hlt()
+    });
+    let machine = fencepost::machine::Machine::new(&image.expect("the guest assembles"), settings(TSO, 1));
+    let mut t = Testbed { machine: machine.expect("it fits") };
+    step_to(&mut t, iced_x86::Mnemonic::Pause);
+    t.step(0);
+    assert!(t.machine.choices().contains(&interrupt(0)), "it could be taken before");
+    t.step(0);
+    assert!(!t.machine.choices().contains(&interrupt(0)), "the shadow of POP SS");
+    t.step(0);
+    assert!(t.machine.choices().contains(&interrupt(0)), "one instruction, and no more");
+}
+
+#[test]
+fn the_shadow_of_sti_ends_with_a_software_interrupt() {
+    const CALL: u8 = 0x80;
+    let code = guest(&[VECTOR as u8], |a| {
+        let (mut called, mut past) = (a.create_label(), a.create_label());
+        a.lea(rax, ptr(called))?;
+        // A trap gate, which leaves IF alone.
+        gate_at(a, IDT, CALL, INTERRUPT_GATE | 0x100)?;
+        store(a, apic::ICR_LOW, VECTOR | (apic::TO_SELF | apic::ASSERT) as i32)?;
+        a.jmp(past)?;
+        a.set_label(&mut called)?;
+        a.cli()?;
+        a.hlt()?;
+        a.set_label(&mut past)?;
+        a.sti()?;
+        a.int(u32::from(CALL))
+    });
+    let mut t = Testbed::new(TSO, &[&code]);
+    step_to(&mut t, iced_x86::Mnemonic::Int);
+    assert!(!t.machine.choices().contains(&interrupt(0)), "the shadow of STI");
+    t.step(0);
+    assert!(t.machine.choices().contains(&interrupt(0)), "the handler is about to execute its first instruction");
 }

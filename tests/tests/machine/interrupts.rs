@@ -16,6 +16,9 @@ const CR2: u64 = FRAME + 0x38;
 /// Not a page that is mapped.
 const NOWHERE: u64 = 0x1_0000_0000;
 
+/// The register behind RDTSCP's ECX, which can be read and written.
+const TSC_AUX: u32 = 0xc000_0103;
+
 /// RFLAGS: no breakpoint before the next instruction.
 const RF: u64 = 1 << 16;
 
@@ -218,16 +221,62 @@ fn without_a_handler_for_the_double_fault_the_run_ends_with_the_first() {
 
 #[test]
 fn a_trap_after_an_instruction_that_the_machine_executes_itself_is_taken_once() {
-    // Its handler is not traced.
-    let instructions: [Code; 5] =
-        [&|a| a.cpuid(), &|a| a.in_(al, 0x80), &|a| a.rdtsc(), &|a| a.rdrand(rcx), &|a| a.smsw(ecx)];
+    // Its handler is not traced. Each finds registers that it can use.
+    let instructions: [Code; 15] = [
+        &|a| a.cpuid(),
+        &|a| a.in_(al, 0x80),
+        &|a| a.out(0x80, al),
+        &|a| a.rdtsc(),
+        &|a| a.rdtscp(),
+        &|a| a.rdrand(rcx),
+        &|a| a.rdseed(rcx),
+        &|a| a.smsw(ecx),
+        &|a| a.rdmsr(),
+        &|a| a.wrmsr(),
+        &|a| a.mov(cr0, rsi),
+        &|a| a.mov(cr2, rax),
+        &|a| a.mov(cr8, rdx),
+        &|a| a.mov(rcx, cr8),
+        &|a| a.hlt(),
+    ];
     for instruction in instructions {
         let code = guest(&[1], false, |a| {
+            a.mov(rsi, cr0)?;
+            a.mov(ecx, TSC_AUX)?;
+            a.xor(eax, eax)?;
+            a.xor(edx, edx)?;
             a.pushfq()?;
             a.or(qword_ptr(rsp), 0x100)?;
             a.popfq()?;
-            instruction(a)
+            instruction(a)?;
+            // The trap comes before this.
+            a.mov(dword_ptr(Y), 1)
         });
         check(1, Source::Exception, None, 0, 0, &code);
+        let (mut t, _) = taken(TSO, &code);
+        assert_eq!(t.memory(Y), 0);
+    }
+}
+
+#[test]
+fn a_single_step_trap_after_mov_ss_waits_for_one_instruction_more() {
+    let nexts: [Code; 3] = [&|a| a.inc(ebp), &|a| a.cpuid(), &|a| a.rdtsc()];
+    for next in nexts {
+        let code = guest(&[1], false, |a| {
+            a.mov(ecx, ss)?;
+            a.pushfq()?;
+            a.or(qword_ptr(rsp), 0x100)?;
+            a.popfq()?;
+            a.mov(ss, ecx)?;
+            next(a)?;
+            a.mov(dword_ptr(Y), 1)
+        });
+        check(1, Source::Exception, None, 0, 0, &code);
+        let (mut t, event) = taken(TSO, &code);
+        assert_eq!(t.memory(Y), 0, "it is one instruction, and no more");
+        let Event::Interrupted { pc, .. } = event else { panic!("{event:?}") };
+        let at = t.machine.instruction_at(CoreId(0), pc).expect("there is an instruction");
+        assert_eq!(at.mnemonic(), iced_x86::Mnemonic::Mov, "the next but one is what the frame points to");
+        assert_eq!(at.memory_displacement64(), Y);
     }
 }

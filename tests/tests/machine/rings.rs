@@ -7,7 +7,7 @@ use fencepost::core::cpu_state::SegmentName;
 use fencepost::core::interruption::Source;
 use fencepost::machine::{Machine, Stop};
 use fencepost::memory_model::MemoryModel;
-use fencepost::trace::Event;
+use fencepost::trace::{Event, Fault};
 use fencepost_tests::guest::{INTERRUPT_GATE, assembled, gate_at, handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -58,28 +58,33 @@ fn load_table(a: &mut CodeAssembler, base: u64, limit: u64) -> Result<(), IcedEr
     put(a, POINTER + 2, base)
 }
 
+/// Loads the GDT of [`user`].
+fn user_table(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    for (index, descriptor) in [
+        0,
+        0x00af_9b00_0000_ffff,
+        0x00cf_9300_0000_ffff,
+        0x00cf_fb00_0000_ffff,
+        0x00cf_f300_0000_ffff,
+        0x00af_fb00_0000_ffff,
+        // A 64-bit TSS of 0x67 + 1 bytes, and a permission map of 16 ports and its end.
+        0x0000_8900_0000_006a | (TSS & 0xff_ffff) << 16 | (TSS >> 24 & 0xff) << 56,
+        TSS >> 32,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        put(a, GDT + 8 * index as u64, descriptor)?;
+    }
+    load_table(a, GDT, 8 * 8 - 1)?;
+    a.lgdt(ptr(POINTER))
+}
+
 /// Goes to level 3 with `flags`, where `body` is executed; a handler at `gate` notes its frame and halts.
 fn user(gate: Gate, flags: u64, body: Code) -> impl Fn(&mut CodeAssembler) -> Result<(), IcedError> {
     move |a| {
         let (mut handler, mut start) = (a.create_label(), a.create_label());
-        for (index, descriptor) in [
-            0,
-            0x00af_9b00_0000_ffff,
-            0x00cf_9300_0000_ffff,
-            0x00cf_fb00_0000_ffff,
-            0x00cf_f300_0000_ffff,
-            0x00af_fb00_0000_ffff,
-            // A 64-bit TSS of 0x67 + 1 bytes, and a permission map of 16 ports and its end.
-            0x0000_8900_0000_006a | (TSS & 0xff_ffff) << 16 | (TSS >> 24 & 0xff) << 56,
-            TSS >> 32,
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            put(a, GDT + 8 * index as u64, descriptor)?;
-        }
-        load_table(a, GDT, 8 * 8 - 1)?;
-        a.lgdt(ptr(POINTER))?;
+        user_table(a)?;
         put(a, TSS + 4, KERNEL_STACK)?;
         put(a, TSS + 0x24, OTHER_STACK)?;
         // Ports 0 to 7 are allowed, 8 to 15 are not.
@@ -214,46 +219,128 @@ fn an_interruption_of_a_user_is_one_event() {
 
 #[test]
 fn a_user_of_32_bits_whose_kernel_has_no_task_state_segment_ends_the_run() {
-    // Once without LTR, and once with a null selector, which a processor refuses.
-    for is_null in [false, true] {
-        let image = assembled(32, |a| {
-            handler(a, &[6, 8, 10, 13], |a| a.hlt())?;
-            load_idt(a)?;
-            for (index, descriptor) in [0, 0, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff, 0x00cf_fb00_0000_ffff]
-                .into_iter()
-                .chain([0x00cf_f300_0000_ffff_u64])
-                .enumerate()
-            {
-                let at = GDT + 8 * index as u64;
-                a.mov(dword_ptr(at), descriptor as i32)?;
-                a.mov(dword_ptr(at + 4), (descriptor >> 32) as i32)?;
-            }
-            a.mov(word_ptr(POINTER), 6 * 8 - 1)?;
-            a.mov(dword_ptr(POINTER + 2), GDT as i32)?;
-            a.lgdt(ptr(POINTER))?;
-            if is_null {
-                a.xor(eax, eax)?;
-                a.ltr(ax)?;
-            }
-            let (mut past, mut user) = (a.create_label(), a.create_label());
-            for word in [0x28 | 3, USER_STACK as i32, 2, 0x20 | 3] {
-                a.push(word)?;
-            }
-            a.jmp(past)?;
-            a.set_label(&mut user)?;
-            a.iretd()?;
-            a.set_label(&mut past)?;
-            a.call(user)?;
-            a.ud2()
-        });
-        let image = image.expect("the guest assembles");
-        let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
-        for _ in 0..100 {
-            let step = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1, drained: false };
-            if machine.apply(step).is_err() {
-                break;
-            }
+    let image = assembled(32, |a| {
+        handler(a, &[6, 8, 10, 13], |a| a.hlt())?;
+        load_idt(a)?;
+        for (index, descriptor) in [0, 0, 0x00cf_9300_0000_ffff, 0x00cf_9b00_0000_ffff, 0x00cf_fb00_0000_ffff]
+            .into_iter()
+            .chain([0x00cf_f300_0000_ffff_u64])
+            .enumerate()
+        {
+            let at = GDT + 8 * index as u64;
+            a.mov(dword_ptr(at), descriptor as i32)?;
+            a.mov(dword_ptr(at + 4), (descriptor >> 32) as i32)?;
         }
-        assert!(matches!(machine.stop(), Some(Stop::Faulted { .. })), "{:?}", machine.stop());
+        a.mov(word_ptr(POINTER), 6 * 8 - 1)?;
+        a.mov(dword_ptr(POINTER + 2), GDT as i32)?;
+        a.lgdt(ptr(POINTER))?;
+        let (mut past, mut user) = (a.create_label(), a.create_label());
+        for word in [0x28 | 3, USER_STACK as i32, 2, 0x20 | 3] {
+            a.push(word)?;
+        }
+        a.jmp(past)?;
+        a.set_label(&mut user)?;
+        a.iretd()?;
+        a.set_label(&mut past)?;
+        a.call(user)?;
+        a.ud2()
+    });
+    let image = image.expect("the guest assembles");
+    let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
+    for _ in 0..100 {
+        let step = fencepost::choice::Choice::Run { core: CoreId(0), steps: 1, drained: false };
+        if machine.apply(step).is_err() {
+            break;
+        }
     }
+    assert!(matches!(machine.stop(), Some(Stop::Faulted { .. })), "{:?}", machine.stop());
+}
+
+/// A page fault at level 3, for which there is no handler.
+fn read_missing(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(rcx, super::page_tables::MISSING)?;
+    a.mov(eax, dword_ptr(rcx))
+}
+
+#[test]
+fn a_double_fault_is_handled_on_the_stack_that_its_gate_asks_for() {
+    for model in MemoryModel::ALL {
+        let (frame, stack) = handled(model, Gate { stack: 1, ..gate(8, true) }, FLAGS, &read_missing);
+        assert_eq!([frame[0], frame[2], frame[4], frame[5]], [0, USER_CODE, USER_STACK, USER_DATA], "under {model}");
+        assert_eq!(stack, OTHER_STACK - 6 * 8, "under {model}");
+    }
+}
+
+#[test]
+fn a_kernel_stack_that_is_missing_is_a_double_fault_on_a_stack_of_its_own() {
+    // The invalid opcode's gate leads to the stack of level 0, and so does that of the page fault on the way.
+    let missing = super::page_tables::MISSING + 0x800;
+    let body = |a: &mut CodeAssembler| {
+        put(a, TSS + 4, missing)?;
+        a.ud2()
+    };
+    let (frame, stack) = handled(TSO, Gate { stack: 1, ..gate(8, true) }, FLAGS, &body);
+    assert_eq!((frame[2], stack), (USER_CODE, OTHER_STACK - 6 * 8));
+}
+
+#[test]
+fn a_double_fault_whose_stack_is_missing_too_ends_the_run_with_the_first_exception() {
+    for model in MemoryModel::ALL {
+        let body = |a: &mut CodeAssembler| {
+            put(a, TSS + 0x24, super::page_tables::MISSING + 0x800)?;
+            a.mov(dword_ptr(X), 2)?;
+            read_missing(a)
+        };
+        let mut t = paged(model, &[&user(Gate { stack: 1, ..gate(8, true) }, FLAGS, &body)]);
+        t.run(0);
+        let (pc, fault) = t.fault();
+        let address = super::page_tables::MISSING;
+        assert_eq!(fault, Fault::Exception { vector: 14, error_code: 4, address }, "under {model}");
+        assert_eq!((t.pc(0), t.core(0).cpu.cr2), (pc, address), "as it was at that exception, under {model}");
+        assert_eq!((t.gpr(0, 4), t.memory(X)), (USER_STACK, 2), "under {model}");
+        assert!(t.machine.choices().is_empty());
+    }
+}
+
+/// Base and selector of GS at level 3, after `setup` at level 0.
+fn gs_of_user(setup: Code) -> (u64, u32) {
+    let code = |a: &mut CodeAssembler| {
+        setup(a)?;
+        user(gate(6, false), FLAGS, &|a| a.ud2())(a)
+    };
+    let mut t = paged(TSO, &[&code]);
+    t.run(0);
+    let segment = t.core(0).cpu.segment(SegmentName::Gs);
+    (segment.base, segment.selector)
+}
+
+#[test]
+fn a_null_selector_keeps_its_base_on_the_way_to_users() {
+    // IRET makes null what users may not use, and leaves alone what is null (SDM 2A, IRET, RETURN-TO-OUTER-PRIVILEGE-LEVEL):
+    // kernels give users a base behind a null selector, by IA32_GS_BASE.
+    let base = 0x1234_5678_9abc;
+    let write_base = |a: &mut CodeAssembler| {
+        a.mov(ecx, 0xc000_0101u32)?;
+        a.mov(eax, base as u32)?;
+        a.mov(edx, (base >> 32) as u32)?;
+        a.wrmsr()
+    };
+    let null = |a: &mut CodeAssembler| {
+        a.xor(eax, eax)?;
+        a.mov(gs, eax)?;
+        write_base(a)
+    };
+    assert_eq!(gs_of_user(&null), (base, 0));
+    let of_kernels = |a: &mut CodeAssembler| {
+        a.mov(eax, 0x10)?;
+        a.mov(gs, eax)
+    };
+    assert_eq!(gs_of_user(&of_kernels).1, 0, "data of level 0 is nothing for users");
+    let of_users = |a: &mut CodeAssembler| {
+        // The machine's own table has none, so this one is loaded first.
+        user_table(a)?;
+        a.mov(eax, USER_DATA as u32)?;
+        a.mov(gs, eax)
+    };
+    assert_eq!(gs_of_user(&of_users), (0, USER_DATA as u32));
 }

@@ -3,6 +3,7 @@
 
 use super::testbed::*;
 use fencepost::core::cpu_state::{CpuState, SegmentName, gpr};
+use fencepost::machine::Stop;
 use fencepost::trace::Fault;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -10,6 +11,7 @@ use iced_x86::code_asm::*;
 const EFER: u32 = 0xc000_0080;
 const STAR: u32 = 0xc000_0081;
 const LSTAR: u32 = 0xc000_0082;
+const CSTAR: u32 = 0xc000_0083;
 const FMASK: u32 = 0xc000_0084;
 const SYSENTER_CS: u32 = 0x174;
 const SYSENTER_ESP: u32 = 0x175;
@@ -192,4 +194,61 @@ fn where_they_may_not_be_they_are_faults() {
     assert_eq!(fault(&|_| Ok(()), &|a| a.sysexitq()), exception(13), "likewise");
     let far = |a: &mut CodeAssembler| a.mov(rcx, 1u64 << 50);
     assert_eq!(fault(&far, &|a| a.sysretq()), exception(13), "RCX is not canonical");
+}
+
+#[test]
+fn compatibility_code_calls_the_kernel_at_cstar_and_gets_back() {
+    // What the kernel finds at its first call: RCX, R11, its flags.
+    const FOUND: u64 = 0x18_4000;
+    let code = |a: &mut CodeAssembler| {
+        let (mut kernel, mut user, mut last) = (a.create_label(), a.create_label(), a.create_label());
+        wrmsr(a, STAR, 0x0020_0008_0000_0000)?;
+        wrmsr(a, LSTAR, KERNEL)?;
+        wrmsr(a, FMASK, 0x401)?;
+        a.lea(rax, ptr(kernel))?;
+        a.xor(edx, edx)?;
+        a.mov(ecx, CSTAR)?;
+        a.wrmsr()?;
+        a.lea(rcx, ptr(user))?;
+        a.mov(r11, 0xc03i64)?;
+        a.mov(eax, 5)?;
+        a.sysret()?;
+        a.set_label(&mut user)?;
+        // SYSCALL; INC EAX, which in 64-bit code is a prefix; SYSCALL.
+        a.db(&[0x0f, 0x05, 0x40, 0x0f, 0x05])?;
+        a.set_label(&mut kernel)?;
+        a.pushfq()?;
+        a.pop(rbx)?;
+        a.cmp(eax, 5)?;
+        a.jne(last)?;
+        a.mov(qword_ptr(FOUND), rcx)?;
+        a.mov(qword_ptr(FOUND + 8), r11)?;
+        a.mov(qword_ptr(FOUND + 16), rbx)?;
+        a.sysret()?;
+        a.set_label(&mut last)
+    };
+    for model in [SC, TSO] {
+        let mut t = super::page_tables::paged(model, &[&code]);
+        let mut compatible = Vec::new();
+        while !t.core(0).is_halted() {
+            t.step(0);
+            assert!(!matches!(t.machine.stop(), Some(Stop::Faulted { .. })), "{:?}", t.machine.stop());
+            let cpu = &t.core(0).cpu;
+            if loaded(cpu)[2] == 3 {
+                compatible.push((cpu.rip, loaded(cpu), cpu.rflags & 0xc01));
+            }
+        }
+        t.drain_all(0);
+        let segments = [0x23, 0xb, 3, 0, 1, 0x2b, 3];
+        let user = t.memory(FOUND) - 2;
+        // After SYSRET, after the other SYSRET, and after INC, which leaves carry alone.
+        assert_eq!(compatible.len(), 3);
+        assert_eq!(compatible[0], (user, segments, 0xc01));
+        assert_eq!(compatible[1], (user + 2, segments, 0xc01));
+        assert_eq!((compatible[2].0, compatible[2].1), (user + 3, segments));
+        assert_eq!(t.memory(FOUND + 8) & 0xc01, 0xc01, "R11 has the flags of the caller");
+        assert_eq!(t.memory(FOUND + 16) & 0xc01, 0x800, "and the kernel those that FMASK leaves");
+        assert_eq!((t.rax(0), t.gpr(0, gpr::RCX)), (6, user + 5));
+        assert_eq!(loaded(&t.core(0).cpu), [8, 0xb, 0, 1, 0, 0x10, 0]);
+    }
 }

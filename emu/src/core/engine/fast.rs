@@ -8,6 +8,7 @@
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::gpr;
 use super::super::decode;
+use super::super::interruption::Openness;
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Side, Tlb};
 use super::unicorn::{Hooked, PageFill, Unicorn, stop_from_hook};
@@ -294,7 +295,9 @@ impl Link {
         }
         let block = self.blocks[slot];
         let is_precise = match block.flags {
-            Flags::Plain | Flags::Pause => false,
+            Flags::Plain => false,
+            // There the engine forgets to end the shadow of STI.
+            Flags::Pause => engine.openness().contains(Openness::SHADOW),
             Flags::Cmpxchg => engine.gpr(gpr::RAX) >> 32 != 0,
             Flags::SetsInterruptFlag => self.stops.before_sti,
             Flags::Precise => true,

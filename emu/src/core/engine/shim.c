@@ -359,6 +359,9 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     }
     if (result < 0) {
         env->eflags = flags;
+    } else {
+        /* The shadow of STI or MOV SS is that of one instruction, whose place the handler has taken. */
+        env->hflags &= ~HF_INHIBIT_IRQ_MASK;
     }
     uc->nested_level--;
     uc->invalid_error = UC_ERR_OK;

@@ -49,11 +49,11 @@ impl Decoded {
         self.mode
     }
 
-    /// The instruction at `pc`, when its bytes can be read and are one.
+    /// The instruction at `pc`, when its bytes can be read: an invalid one where no processor has one.
     pub(super) fn instruction(&self, pc: u64, tlb: &Tlb, memory: &Memory) -> Option<Instruction> {
         let mut bytes = [0; 15];
         let length = tlb.fetch(pc, &self.mode, memory, &mut bytes);
-        decode::decode(&bytes[..length], pc, self.mode.bits)
+        decode::fetched(&bytes[..length], pc, self.mode.bits)
     }
 
     /// What is known about the instruction at `pc`, whose pages are noted as code, and as such that code was fetched from.

@@ -3,12 +3,13 @@
 use super::decoded::{Decoded, Known};
 use super::far_return::FarReturn;
 use super::halves::Halves;
+use super::refusal::{self, Refused, TableLoad};
 use super::{GivesWay, World, note_drained};
 use crate::core::cpu_state::{CpuState, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
-use crate::core::interruption::{Delivery, Exception, vector};
+use crate::core::interruption::{Delivery, Exception, Openness, vector};
 use crate::core::memory_types::PageType;
 use crate::core::paging::Mode;
 use crate::core::partial::PartialAccess;
@@ -92,6 +93,12 @@ pub(super) struct PreciseRun<'a, 'w> {
     halves: Option<Halves>,
     /// The far return that is executing, where the engine would lose its way.
     far_return: Option<FarReturn>,
+    /// The load of a table's base that is executing.
+    table_load: Option<TableLoad>,
+    /// What the instruction that is executing is refused with.
+    refusal: Option<Refused>,
+    /// A PAUSE executes in the shadow of STI or MOV SS.
+    ends_shadow: bool,
     spun: Spun,
 }
 
@@ -137,9 +144,14 @@ impl Observer for PreciseRun<'_, '_> {
                 });
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
-            Class::Pause if self.gives_way.at_pause => {
-                self.last_step = true;
-                self.spun = Spun::AtPause;
+            Class::Pause => {
+                // The engine forgets to end the shadow of STI here, and does it one instruction late.
+                self.ends_shadow = engine.openness().contains(Openness::SHADOW);
+                self.last_step |= self.ends_shadow;
+                if self.gives_way.at_pause {
+                    self.last_step = true;
+                    self.spun = Spun::AtPause;
+                }
             }
             _ => (),
         }
@@ -151,6 +163,9 @@ impl Observer for PreciseRun<'_, '_> {
             done: self.core.partial.len(),
             is_before_port: class == Class::StringPortIo,
         });
+        if class == Class::Serialising && self.is_refused_at_once(engine, pc) {
+            return Flow::Stop;
+        }
         if is_cmpxchg_of_halves {
             let instruction = self.instruction_at(pc);
             self.halves = instruction.and_then(|it| Halves::before(&it, |register| engine.gpr(register)));
@@ -183,6 +198,9 @@ impl Observer for PreciseRun<'_, '_> {
             self.world.memory.read(address, &mut bytes[..size as usize]);
             far_return.read(u64::from_le_bytes(bytes));
         }
+        if self.table_load.is_some() && !self.is_abandoned {
+            self.refuse_base(engine, address, size);
+        }
         self.flow()
     }
 
@@ -196,7 +214,13 @@ impl Observer for PreciseRun<'_, '_> {
             return Flow::Continue;
         }
         if self.current().is_before_port {
-            self.save(address, size, Until::NextAccess);
+            for (address, size, _) in self.pieces(engine, address, size) {
+                if self.world.code.touches(address, size) {
+                    // Else the engine, which has changed its own code, would begin the instruction again, for ever.
+                    self.store_to_code(engine, address, size);
+                }
+                self.save(address, size, Until::NextAccess);
+            }
             return Flow::Continue;
         }
         let bytes = value.to_le_bytes();
@@ -231,7 +255,7 @@ impl Observer for PreciseRun<'_, '_> {
     }
 
     fn device_store(&mut self, address: PhysAddr, size: u64, value: u64) {
-        if self.is_abandoned {
+        if self.is_abandoned || self.current().is_before_port {
             return;
         }
         self.drain_all();
@@ -317,6 +341,10 @@ pub(super) struct Observed {
     pub(super) far_return: Option<u64>,
     /// What the core's translation lookaside buffer has lost.
     pub(super) lost: Lost,
+    /// The registers before the instruction that is refused.
+    pub(super) before: Option<CpuState>,
+    /// Interrupts are no longer held off.
+    pub(super) ends_shadow: bool,
     pub(super) spun: Spun,
 }
 
@@ -366,6 +394,9 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             emulate: None,
             halves: None,
             far_return: None,
+            table_load: None,
+            refusal: None,
+            ends_shadow: false,
             spun: Spun::No,
         }
     }
@@ -389,6 +420,13 @@ impl PreciseRun<'_, '_> {
     /// The engine has stopped at `pc`, with addresses translated in `mode` now: settles the instruction that was executing
     /// and hides the pending stores again.
     pub(super) fn end(mut self, exit: PreciseExit, pc: u64, mode: Mode) -> Observed {
+        let (exit, before) = match self.refusal.take() {
+            Some((exception, before)) => {
+                self.is_abandoned = false;
+                (PreciseExit::Exception(exception), Some(before))
+            }
+            None => (exit, None),
+        };
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let far_return = match self.far_return {
             Some(FarReturn::To(offset)) if exit == PreciseExit::Stopped && !self.is_abandoned => Some(offset),
@@ -424,6 +462,8 @@ impl PreciseRun<'_, '_> {
             halves: self.halves,
             far_return,
             lost: self.lost,
+            before,
+            ends_shadow: self.ends_shadow,
             spun: self.spun,
         }
     }
@@ -537,6 +577,29 @@ impl PreciseRun<'_, '_> {
     fn may_be_interrupted(&self, engine: Hooked) -> bool {
         let openness = || engine.openness();
         self.core.partial.is_empty() && self.world.board.interrupts().request(self.id, openness).is_some()
+    }
+
+    /// Whether the instruction at `pc` is refused before it begins; looks out for what it is refused for later.
+    fn is_refused_at_once(&mut self, engine: Hooked, pc: u64) -> bool {
+        let Some(instruction) = self.instruction_at(pc) else { return false };
+        if !refusal::concerns(&instruction) {
+            return false;
+        }
+        let before = engine.registers();
+        self.table_load = TableLoad::before(&instruction, &before);
+        self.refusal = refusal::at_once(&instruction, &before).map(|exception| (exception, before));
+        self.is_abandoned = self.refusal.is_some();
+        self.is_abandoned
+    }
+
+    /// Refuses the load of a table whose base is what is read now, and no address: nothing of it takes effect.
+    fn refuse_base(&mut self, engine: Hooked, address: PhysAddr, size: u64) {
+        let mut bytes = vec![0; size as usize];
+        for (address, size, from) in self.pieces(engine, address, size) {
+            self.world.memory.read(address, &mut bytes[from as usize..(from + size) as usize]);
+        }
+        self.refusal = self.table_load.as_mut().and_then(|load| load.read(&bytes));
+        self.is_abandoned = self.refusal.is_some();
     }
 
     fn put_halves_back(&mut self, engine: Hooked) {

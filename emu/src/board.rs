@@ -13,7 +13,7 @@
 mod interrupts;
 
 pub use interrupts::Interrupts;
-pub(crate) use interrupts::Request;
+pub(crate) use interrupts::{ApicPlace, Request};
 
 use crate::core::CoreId;
 use crate::loader::Image;
@@ -22,7 +22,7 @@ use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
     ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, FwCfg,
-    I8042, IoApic, Irq, Line, LocalApic, Message, MouseButtons, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl,
+    I8042, IoApic, Irq, Line, Message, MouseButtons, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl,
     Signal, Space, TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
 };
 use std::collections::VecDeque;
@@ -188,7 +188,7 @@ impl Board {
 
     /// An uncached load: pushes posted writes through, then reads the register.
     pub(crate) fn load(&mut self, core: CoreId, address: PhysAddr, width: Width, around: &mut Surroundings) -> u64 {
-        if let Some(offset) = apic_offset(address, width).filter(|_| self.interrupts.is_on(core)) {
+        if let Some(offset) = self.interrupts.offset(core, address, width) {
             return self.apic_load(core, offset, width, around);
         }
         self.push_through(around);
@@ -210,7 +210,7 @@ impl Board {
         around: &mut Surroundings,
     ) {
         let value = value & width.mask();
-        if let Some(offset) = apic_offset(address, width).filter(|_| self.interrupts.is_on(core)) {
+        if let Some(offset) = self.interrupts.offset(core, address, width) {
             return self.apic_store(core, offset, width, value, around);
         }
         let register = self.register(Space::Memory, address.0, around);
@@ -328,9 +328,9 @@ impl Board {
         vector
     }
 
-    /// IA32_APIC_BASE of `core` turns its local APIC on or off.
-    pub(crate) fn turn_apic(&mut self, core: CoreId, on: bool) {
-        self.interrupts.turn(core, on);
+    /// IA32_APIC_BASE of `core` moves its local APIC, or turns it on or off.
+    pub(crate) fn put_apic(&mut self, core: CoreId, place: ApicPlace) {
+        self.interrupts.put(core, place);
         self.settle();
     }
 
@@ -344,7 +344,7 @@ impl Board {
         apic.advance(around.now);
         let value = apic.read(offset, width);
         let register = around.log.details().then(|| format!("{} > {}", apic.name(), apic.register(offset)));
-        let address = LocalApic::BASE.0 + offset;
+        let address = self.interrupts.place(core).base.0 + offset;
         let event = Event::DeviceRead { core, address, width: width.bytes() as u8, value };
         around.log.push_named(event, || register);
         self.settle();
@@ -354,7 +354,7 @@ impl Board {
     fn apic_store(&mut self, core: CoreId, offset: u64, width: Width, value: u64, around: &mut Surroundings) {
         let apic = self.interrupts.apic(core);
         let register = around.log.details().then(|| format!("{} > {}", apic.name(), apic.register(offset)));
-        let address = LocalApic::BASE.0 + offset;
+        let address = self.interrupts.place(core).base.0 + offset;
         let event = Event::DeviceWritten { core, address, width: width.bytes() as u8, value };
         around.log.push_named(event, || register);
         for signal in self.interrupts.write(core, offset, width, value, around.now) {
@@ -483,10 +483,4 @@ fn pin_of(irq: Irq) -> u8 {
 
 fn blank_disk() -> Disk {
     Disk::new(vec![0; VIRTIO_DISK_BYTES].into())
-}
-
-/// The offset into the local APIC's registers, of an access that is to them.
-fn apic_offset(address: PhysAddr, width: Width) -> Option<u64> {
-    let offset = address.0.checked_sub(LocalApic::BASE.0)?;
-    (offset < LocalApic::BYTES && offset + width.bytes() <= LocalApic::BYTES).then_some(offset)
 }

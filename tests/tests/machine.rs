@@ -7,6 +7,7 @@ mod machine {
     mod random_guest;
     mod testbed;
 
+    mod apic_base;
     mod atomicity;
     mod cmpxchg;
     mod code_changes;

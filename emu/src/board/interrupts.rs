@@ -11,17 +11,26 @@
 
 use crate::core::CoreId;
 use crate::core::interruption::Openness;
-use fencepost_devices::{Accepted, ApicSignal, Delivery, Lint, LocalApic, Message, Ticks, Width};
+use fencepost_devices::{Accepted, ApicSignal, Delivery, Lint, LocalApic, Message, PhysAddr, Ticks, Width};
 
 /// The local APICs, and what the cores have been asked beside the interrupts that those hold.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Interrupts {
     apics: Vec<LocalApic>,
     asked: Vec<Asked>,
-    /// Which local APICs are turned on as a whole (IA32_APIC_BASE, bit 11).
-    is_on: Vec<bool>,
+    /// Where each local APIC is.
+    places: Vec<ApicPlace>,
     /// The output of the 8259A pair.
     intr: bool,
+}
+
+/// What IA32_APIC_BASE says of a local APIC (SDM 3A 11.4.4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct ApicPlace {
+    /// Where its page of registers is.
+    pub(crate) base: PhysAddr,
+    /// Whether it is turned on as a whole.
+    pub(crate) is_on: bool,
 }
 
 /// What a core has been asked to do and has not done yet.
@@ -51,7 +60,7 @@ impl Interrupts {
         Interrupts {
             apics: (0..cores).map(|id| LocalApic::new(id, id == 0)).collect(),
             asked: vec![Asked::default(); usize::from(cores)],
-            is_on: vec![true; usize::from(cores)],
+            places: vec![ApicPlace { base: LocalApic::BASE, is_on: true }; usize::from(cores)],
             intr: false,
         }
     }
@@ -67,16 +76,27 @@ impl Interrupts {
 
     /// Whether the local APIC of `core` is turned on (SDM 3A 11.4.3).
     pub(crate) fn is_on(&self, core: CoreId) -> bool {
-        self.is_on[core.index()]
+        self.place(core).is_on
     }
 
-    /// Turns the local APIC of `core` on or off; it is then as after power-up (SDM 3A 11.4.3, 11.4.7.2).
-    pub(crate) fn turn(&mut self, core: CoreId, on: bool) {
-        if self.is_on(core) == on {
-            return;
+    /// Where the local APIC of `core` is.
+    pub(crate) fn place(&self, core: CoreId) -> ApicPlace {
+        self.places[core.index()]
+    }
+
+    /// The offset into the registers of its local APIC, if an access of `core` is to them.
+    pub(crate) fn offset(&self, core: CoreId, address: PhysAddr, width: Width) -> Option<u64> {
+        let ApicPlace { base, is_on } = self.place(core);
+        let offset = address.0.checked_sub(base.0).filter(|_| is_on)?;
+        (offset < LocalApic::BYTES && offset + width.bytes() <= LocalApic::BYTES).then_some(offset)
+    }
+
+    /// Moves the local APIC of `core`, and turns it on or off: then it is as after power-up (SDM 3A 11.4.3, 11.4.7.2).
+    pub(crate) fn put(&mut self, core: CoreId, place: ApicPlace) {
+        let before = std::mem::replace(&mut self.places[core.index()], place);
+        if before.is_on != place.is_on {
+            self.apics[core.index()].reset();
         }
-        self.is_on[core.index()] = on;
-        self.apics[core.index()].reset();
     }
 
     /// What `core` has been asked beside the interrupts of its local APIC.
@@ -140,7 +160,7 @@ impl Interrupts {
     /// A message goes to whom it means. Returns whether anybody was meant.
     pub(crate) fn route(&mut self, message: &Message) -> bool {
         let mut meant: Vec<usize> =
-            (0..self.apics.len()).filter(|&at| self.is_on[at] && self.apics[at].is_destination(message)).collect();
+            (0..self.apics.len()).filter(|&at| self.places[at].is_on && self.apics[at].is_destination(message)).collect();
         if message.delivery == Delivery::LowestPriority {
             meant.sort_by_key(|&index| self.apics[index].arbitration_priority());
             meant.truncate(1);

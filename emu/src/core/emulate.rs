@@ -127,9 +127,15 @@ impl Emulation<'_> {
     fn read_msr(self, instruction: &Instruction, world: &World) -> Result<(), Exception> {
         let number = self.core.cpu.gpr[gpr::RCX] as u32;
         let Core { cpu, clock, time_offset, misc_enable, memory_types, .. } = &mut *self.core;
-        let apic_is_on = world.board.interrupts().is_on(self.id);
-        let is_first = self.id == CoreId(0);
-        let outside = msr::Outside { is_first, clock: *clock, apic_is_on, time_offset, misc_enable, memory_types };
+        let outside = msr::Outside {
+            is_first: self.id == CoreId(0),
+            clock: *clock,
+            apic: world.board.interrupts().place(self.id),
+            memory: world.memory,
+            time_offset,
+            misc_enable,
+            memory_types,
+        };
         let value = msr::read(cpu, number, &outside)?;
         self.complete(instruction, |cpu| {
             cpu.gpr[gpr::RAX] = value & 0xffff_ffff;
@@ -145,14 +151,16 @@ impl Emulation<'_> {
         let mut outside = msr::Outside {
             is_first: self.id == CoreId(0),
             clock: self.core.clock,
-            apic_is_on: world.board.interrupts().is_on(self.id),
+            apic: world.board.interrupts().place(self.id),
+            memory: world.memory,
             time_offset: &mut self.core.time_offset,
             misc_enable: &mut self.core.misc_enable,
             memory_types: &mut self.core.memory_types,
         };
         let types_before = outside.memory_types.clone();
         msr::write(&mut cpu, number, value, &mut outside)?;
-        world.board.turn_apic(self.id, outside.apic_is_on);
+        let apic = outside.apic;
+        world.board.put_apic(self.id, apic);
         if self.core.memory_types != types_before {
             // A write to an MTRR invalidates everything (SDM 2D, WRMSR).
             self.core.tlb.forget_all();

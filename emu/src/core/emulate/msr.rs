@@ -1,12 +1,15 @@
 //! RDMSR and WRMSR: the model-specific registers that this processor has (SDM 4, chapter 2).
 //!
 //! What it does not have, and bits that are reserved, cause a general protection fault, as on a processor.
-//! Left out: performance monitoring, machine checks (no banks), debug stores.
+//! Left out: performance monitoring, machine checks (no banks), debug stores, a local APIC where memory is.
 
 use super::privilege;
+use crate::board::ApicPlace;
 use crate::core::cpu_state::{CpuState, SegmentName};
 use crate::core::interruption::{Exception, vector};
 use crate::core::memory_types::MemoryTypes;
+use crate::memory::Memory;
+use fencepost_devices::PhysAddr;
 
 const TIME_STAMP_COUNTER: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
@@ -29,8 +32,8 @@ const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 
-/// The local APIC where every PC has it, from where it does not move; bit 11 turns it on; bit 8 on the core that boots.
-const APIC_ADDRESS: u64 = 0xfee0_0000;
+/// IA32_APIC_BASE (11.4.4): where the local APIC is; bit 11 turns it on; bit 8 is set on the core that boots.
+const APIC_ADDRESS: u64 = 0xff_ffff_f000;
 const APIC_ON: u64 = 1 << 11;
 const BOOTSTRAP: u64 = 1 << 8;
 /// What of IA32_MISC_ENABLE can be written: fast strings, thermal control, FERR#, ENHANCED SPEEDSTEP, MONITOR's bit, the limit
@@ -49,8 +52,9 @@ const CR0_PG: u64 = 1 << 31;
 pub(super) struct Outside<'a> {
     pub(super) is_first: bool,
     pub(super) clock: u64,
-    /// Whether the core's local APIC is turned on, to be changed.
-    pub(super) apic_is_on: bool,
+    /// Where the core's local APIC is, to be changed.
+    pub(super) apic: ApicPlace,
+    pub(super) memory: &'a Memory,
     /// What is added to the clock to get the time stamp counter.
     pub(super) time_offset: &'a mut u64,
     /// What has been written into IA32_MISC_ENABLE.
@@ -68,8 +72,8 @@ pub(super) fn read(cpu: &CpuState, number: u32, outside: &Outside) -> Result<u64
     Ok(match number {
         TIME_STAMP_COUNTER => outside.clock.wrapping_add(*outside.time_offset),
         APIC_BASE => {
-            let on = if outside.apic_is_on { APIC_ON } else { 0 };
-            APIC_ADDRESS | on | if outside.is_first { BOOTSTRAP } else { 0 }
+            let on = if outside.apic.is_on { APIC_ON } else { 0 };
+            outside.apic.base.0 | on | if outside.is_first { BOOTSTRAP } else { 0 }
         }
         FEATURE_CONTROL => LOCKED,
         BIOS_SIGN_ID | MCG_CAP | MCG_STATUS => 0,
@@ -100,9 +104,13 @@ pub(super) fn write(cpu: &mut CpuState, number: u32, value: u64, outside: &mut O
     match number {
         TIME_STAMP_COUNTER => *outside.time_offset = value.wrapping_sub(outside.clock),
         APIC_BASE => {
-            // Which core boots cannot be changed; x2APIC mode and other places are not there.
-            unchanged(APIC_ADDRESS, value & !(APIC_ON | BOOTSTRAP))?;
-            outside.apic_is_on = value & APIC_ON != 0;
+            // Which core boots cannot be changed; there is no x2APIC mode.
+            let base = PhysAddr(value & APIC_ADDRESS);
+            unchanged(base.0, value & !(APIC_ON | BOOTSTRAP))?;
+            if outside.memory.holds(base) {
+                return Err(general_protection());
+            }
+            outside.apic = ApicPlace { base, is_on: value & APIC_ON != 0 };
         }
         FEATURE_CONTROL => unchanged(read(cpu, number, outside)?, value)?,
         BIOS_SIGN_ID | MCG_STATUS => (),

@@ -2,15 +2,15 @@
 //! master, with the registers that make single inputs levels (Intel ICH9 data sheet, "ELCR1" and "ELCR2").
 //!
 //! Lines 0 to 7 are the master's inputs, 8 to 15 the slave's; line 2 is the slave's output and cannot be set.
-//! An edge is a request until it is acknowledged.
-//! If its line is low by then, the vector of input 7 is given and nothing is in service: the data sheet's "default IR7",
+//! An edge is a request until it is acknowledged, or its line falls while it is masked: the request latch is transparent.
+//! If its line falls when it is not masked, the vector of input 7 is given and nothing is in service: the data sheet's "default IR7",
 //! known as spurious IRQ 7, or 15 from the slave, in which case input 2 of the master is in service.
 //! A level is a request as long as it lasts.
 //! Until it has been initialized a chip interrupts nobody.
 //!
 //! Left out: MCS-80 mode, whose acknowledgement is a CALL instruction, and buffered mode; both bits of ICW4 are ignored.
 //! False on hardware: both INTA cycles are one moment, so no line falls between them.
-//! The data sheet does not say whether INT falls with the line of an edge; here it stays up until acknowledged.
+//! INT does not fall with the line of an edge: it stays up until acknowledged, as a processor may have seen it by then.
 
 mod chip;
 

@@ -131,7 +131,7 @@ impl Chip {
         }
     }
 
-    /// The level of input `ir`.
+    /// The level of input `ir`. A request that has not got through to INT goes with it.
     pub(super) fn set_line(&mut self, ir: u8, high: bool) {
         let input = bit(ir);
         if high {
@@ -139,6 +139,9 @@ impl Chip {
             self.lines |= input;
         } else {
             self.lines &= !input;
+            if !self.listens_to(ir) {
+                self.edges &= !input;
+            }
         }
     }
 

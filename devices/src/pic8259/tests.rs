@@ -183,6 +183,22 @@ fn an_edge_of_the_slave_whose_line_falls_is_spurious_irq_15() {
 }
 
 #[test]
+fn an_edge_whose_line_falls_while_it_is_masked_is_nothing() {
+    let mut pic = ready();
+    for (line, port) in [(4, MASTER_ODD), (12, SLAVE_ODD)] {
+        write(&mut pic, port, 1 << (line % 8));
+        raise(&mut pic, line);
+        lower(&mut pic, line);
+        assert_eq!(irr(&mut pic), [0, 0]);
+        write(&mut pic, port, 0);
+        assert!(!pic.has_interrupt());
+        raise(&mut pic, line);
+        assert_eq!(pic.acknowledge(), 0x20 + line, "the next edge is one");
+        [SLAVE_EVEN, MASTER_EVEN].into_iter().for_each(|even| write(&mut pic, even, EOI));
+    }
+}
+
+#[test]
 fn an_acknowledgement_of_nothing_is_spurious() {
     let mut pic = ready();
     assert_eq!(pic.acknowledge(), 0x27);

@@ -31,9 +31,10 @@ const TRAP_FLAG: u64 = 1 << 8;
 const CODE_LONG: u32 = 1 << 21;
 const CODE_BIG: u32 = 1 << 22;
 const PRESENT: u64 = 1;
-/// Bits of a page table entry that decide who may do what (SDM 3A 5.6), and that it was written to.
+/// Bits of a page table entry that decide who may do what (SDM 3A 5.6), and that it was used or written to.
 pub(crate) const WRITABLE: u64 = 1 << 1;
 pub(crate) const USER: u64 = 1 << 2;
+const ACCESSED: u64 = 1 << 5;
 pub(crate) const DIRTY: u64 = 1 << 6;
 pub(crate) const GLOBAL: u64 = 1 << 8;
 pub(crate) const NO_EXECUTE: u64 = 1 << 63;
@@ -106,6 +107,16 @@ impl Leaf {
     /// Where `linear`, which lies in the page, is.
     pub(crate) fn physical(&self, linear: u64) -> PhysAddr {
         PhysAddr(self.frame | linear & (self.bytes - 1))
+    }
+
+    /// Whether all entries on the way are marked as used.
+    pub(crate) fn is_accessed(&self) -> bool {
+        self.allowed & ACCESSED != 0
+    }
+
+    /// Whether the page is marked as written to.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.entry & DIRTY != 0
     }
 }
 

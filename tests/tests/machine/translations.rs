@@ -4,6 +4,7 @@ use super::page_tables::*;
 use super::testbed::*;
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
+use fencepost::devices::PhysAddr;
 use fencepost::machine::State;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -233,4 +234,41 @@ fn code_is_fetched_from_where_it_was_until_invlpg() {
         Ok(())
     };
     check(&code, [OLD, OLD, NEW]);
+}
+
+#[test]
+fn a_page_table_in_a_page_that_has_held_code_is_marked_and_used_like_any_other() {
+    const BEYOND: u64 = 0x20_0000;
+    const ACCESSED_DIRTY: u64 = 0x60;
+    let code = |a: &mut CodeAssembler| {
+        let (mut again, mut often) = (a.create_label(), a.create_label());
+        // RET, so often that the fast engine knows the page as one of code.
+        a.mov(byte_ptr(FIRST_FRAME), 0xc3)?;
+        a.mfence()?;
+        a.mov(ecx, TIMES)?;
+        a.set_label(&mut again)?;
+        a.call(FIRST_FRAME)?;
+        a.dec(ecx)?;
+        a.jnz(again)?;
+        for (at, entry) in [(FIRST_FRAME, SECOND_FRAME), (DIRECTORY + 8, FIRST_FRAME)] {
+            a.mov(rax, entry | PRESENT_WRITABLE)?;
+            a.mov(qword_ptr(at), rax)?;
+        }
+        a.mfence()?;
+        a.mov(ecx, TIMES)?;
+        a.set_label(&mut often)?;
+        a.dec(ecx)?;
+        a.jnz(often)?;
+        a.mov(rsi, qword_ptr(BEYOND))?;
+        a.mov(qword_ptr(BEYOND), NEW)?;
+        a.mov(qword_ptr(BEYOND + 8), OLD)?;
+        read_often(a, BEYOND, rdi)
+    };
+    let whole = run(&code, 1_000_000, Between::Nothing);
+    let word = |at: u64| whole.memory.read_u64(PhysAddr(at));
+    assert_eq!([word(SECOND_FRAME), word(SECOND_FRAME + 8)], [Some(NEW as u64), Some(OLD as u64)]);
+    assert_eq!(word(FIRST_FRAME), Some(SECOND_FRAME | PRESENT_WRITABLE | ACCESSED_DIRTY));
+    for steps in [1, 7, 1000] {
+        assert!(run(&code, steps, Between::Nothing) == whole, "{steps} steps");
+    }
 }

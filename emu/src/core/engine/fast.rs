@@ -449,6 +449,10 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
     }
     // SAFETY: `Fast::run` sets the pointers for the time of the run and holds the references meanwhile.
     let (tlb, memory) = unsafe { (&mut *link.tlb, &*link.memory) };
+    if PageFill::is_walk(what) && fill.refuse_unmarked(memory) {
+        // The tables lie in a page that has held code, and is write-protected.
+        return false;
+    }
     let had_lost_code = std::mem::take(&mut link.lost.code);
     let answer = fill.answer(what, tlb, memory, &mut link.lost).is_some();
     if link.lost.code {

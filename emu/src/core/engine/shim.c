@@ -402,6 +402,8 @@ struct fencepost_page {
     uint64_t lost_page;
     /* Out: not to be cached. */
     uint32_t asks_again;
+    /* Out: this engine is not to make the access. */
+    uint32_t is_refused, unused;
 };
 
 /* What is asked for at a miss of the engine's own cache of translations. */
@@ -430,7 +432,8 @@ static bool ask(struct fencepost_class *class, CPUState *cpu, int what, struct f
 
 /*
  * Fills the engine's cache from the core's translation lookaside buffer, which is asked first; then page tables are walked by
- * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted.
+ * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted. An access that is
+ * refused ends as at a page fault.
  */
 static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType access, int mmu_idx, bool probe,
                            uintptr_t retaddr)
@@ -454,7 +457,13 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
             return false;
         }
         if (!ask(class, cpu, FILL_WALKED, &page)) {
-            return true;
+            if (page.is_refused) {
+                tlb_flush_page(cpu, addr);
+            }
+            if (page.is_refused && !probe) {
+                raise_exception_err_ra(env, EXCP0E_PAGE, 0, retaddr);
+            }
+            return !page.is_refused;
         }
     }
     tlb_set_page_with_attrs(cpu, addr & TARGET_PAGE_MASK, page.physical & TARGET_PAGE_MASK, cpu_get_mem_attrs(env),

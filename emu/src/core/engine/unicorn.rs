@@ -2,7 +2,7 @@
 
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
-use super::super::paging::Mode;
+use super::super::paging::{Leaf, Mode};
 use super::super::tlb::{Access, Allowed, Lost, Page, Tlb};
 use crate::memory::{Memory, PAGE, Stretch};
 use fencepost_devices::PhysAddr;
@@ -62,6 +62,8 @@ pub(super) struct PageFill {
     lost: u32,
     lost_page: u64,
     asks_again: u32,
+    is_refused: u32,
+    unused: u32,
 }
 
 impl PageFill {
@@ -107,6 +109,16 @@ impl PageFill {
     /// Whether the shim asks `what` after a walk through page tables, and so would have the result noted.
     pub(super) fn is_walk(what: c_int) -> bool {
         what == FILL_WALKED
+    }
+
+    /// Whether page tables in memory lack the marks that a walk for this access leaves (SDM 3A 5.8): the engine could not
+    /// write there. Then the engine is not to make the access, either.
+    pub(super) fn refuse_unmarked(&mut self, memory: &Memory) -> bool {
+        let access = self.access();
+        let is_marked = |leaf: Leaf| leaf.is_accessed() && (access.kind != Allowed::WRITE || leaf.is_dirty());
+        let is_refused = self.mode().leaf(memory, self.linear).is_some_and(|leaf| !is_marked(leaf));
+        self.is_refused = is_refused.into();
+        is_refused
     }
 
     /// The engine is not to cache the translation, but to ask each time.

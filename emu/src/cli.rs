@@ -3,7 +3,7 @@
 //! A verb returns the exit code of the process, or a [`Failure`]: bad use or bad input, one message, exit code 2; or a bound
 //! that left nothing to report, exit code 3.
 //! Output goes through [`Stdout`], which knows that its reader may go away; files through [`OutputFile`], which are whole
-//! or not there.
+//! or not there. Files are read through [`input_file`], which waits for nothing.
 //!
 //! [`Stdout`]: stdout::Stdout
 //! [`OutputFile`]: output_file::OutputFile
@@ -18,6 +18,7 @@ mod explored_guest;
 mod failure;
 mod fences;
 mod guest;
+mod input_file;
 mod list;
 mod litmus;
 mod machine_options;

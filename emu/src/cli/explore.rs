@@ -158,6 +158,12 @@ impl Explore {
         }
         let sheet = self.sheet.as_deref().map(OutputFile::check).transpose()?;
         let dot = self.dot.as_deref().map(OutputFile::check).transpose()?;
+        let outputs: Vec<_> = [("--sheet", &sheet), ("--dot", &dot)]
+            .into_iter()
+            .filter_map(|(flag, output)| Some((flag, output.as_ref()?)))
+            .collect();
+        let schedule = replayed.as_ref().and_then(|replayed| replayed.file.as_deref());
+        OutputFile::all_differ(&outputs, &target.files().into_iter().chain(schedule).collect::<Vec<_>>())?;
         let spinner = progress::spinner();
         let threads = seeds::pool(self.jobs)?;
         let limits = Limits {

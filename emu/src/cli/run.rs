@@ -10,6 +10,7 @@ mod watcher;
 
 use super::failure::{Failure, refuse};
 use super::guest::{GuestOptions, RULE, Target};
+use super::input_file;
 use super::machine_options::MachineOptions;
 use clap::{Args, ValueEnum};
 use fencepost::input::{Place, Script};
@@ -23,6 +24,9 @@ use std::path::PathBuf;
 
 /// The longest mean slice: twice as many steps are what one choice of a schedule may take.
 const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
+
+/// A script longer than this, in bytes, is likely another file.
+const LONGEST_SCRIPT: u64 = 1 << 24;
 
 /// Run a program or an ELF file, once or with many seeds
 ///
@@ -236,8 +240,7 @@ impl Run {
             script = Script::keys(&keys).or_else(|problem| refuse(format!("--keys: {problem}")))?;
         }
         let Some(path) = &self.input else { return Ok(script) };
-        let text = std::fs::read_to_string(path);
-        let text = text.or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))?;
+        let text = input_file::read_text(path, LONGEST_SCRIPT)?;
         let more = text.parse::<Script>().or_else(|problem| refuse(format!("`{}`: {problem}", path.display())))?;
         Ok(script.then(more))
     }

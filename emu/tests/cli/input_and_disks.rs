@@ -61,6 +61,16 @@ fn a_disk_is_written_only_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_file_that_ends_inside_a_sector_keeps_its_length() {
+    let disk = &boot_disk()[..3 * 512 + 7];
+    let folder = Folder::new().with("boot.img", disk);
+    folder.run("run boot.img --cores 1 --commit").exits_with(0);
+    let after = folder.read("boot.img");
+    assert!(after[512..1024].iter().all(|byte| *byte == 0), "it was written to");
+    assert_eq!((after.len(), &after[1024..]), (disk.len(), &disk[1024..]));
+}
+
+#[test]
 fn committing_needs_a_disk() {
     let said = Folder::new().run("run hello --commit").exits_with(2);
     assert!(said.stderr.contains("--disk"), "{said:?}");

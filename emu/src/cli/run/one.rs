@@ -3,7 +3,7 @@
 use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
 use crate::cli::guest::{Target, quoted, quoted_path};
-use crate::cli::output_file::{OutputFile, OutputStream};
+use crate::cli::output_file::{OutputFile, OutputStream, is_same_file};
 use crate::cli::replayed::Replayed;
 use crate::cli::run::Run;
 use crate::cli::run::report::{Asked, Report};
@@ -31,7 +31,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
     let settings = bench.current_settings().clone();
     // An image that does not fit is refused here, before anything is said about outputs.
     Machine::new(&image, settings.clone())?;
-    let outputs = Outputs::check(run, &inputs(target, replayed.as_ref()))?;
+    let outputs = Outputs::check(run, &inputs(run, target, replayed.as_ref()))?;
     let disks = disks(run, &image)?;
 
     let mut watcher = outputs.watcher(run)?;
@@ -49,7 +49,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
 
     let schedule = finished.schedule();
     outputs.write(run, target, &settings, &finished, schedule.as_ref())?;
-    commit(&disks, &finished)?;
+    commit(&disks, &image, &finished)?;
     let asked = Asked {
         target,
         image: &image,
@@ -105,8 +105,9 @@ fn prepare(
 }
 
 /// The files that the run reads.
-fn inputs<'a>(target: &'a Target, replayed: Option<&'a Replayed>) -> Vec<&'a Path> {
-    target.file().into_iter().chain(replayed.and_then(|replayed| replayed.file.as_deref())).collect()
+fn inputs<'a>(run: &'a Run, target: &'a Target, replayed: Option<&'a Replayed>) -> Vec<&'a Path> {
+    let schedule = replayed.and_then(|replayed| replayed.file.as_deref());
+    target.files().into_iter().chain(schedule).chain(run.input.as_deref()).collect()
 }
 
 /// The files that the run writes.
@@ -211,13 +212,25 @@ fn disks(run: &Run, image: &Image) -> Result<Vec<OutputFile>, Failure> {
     if files.is_empty() {
         return refuse("--commit writes into the files of disks, and there are none; give some with --disk");
     }
+    for (index, file) in files.iter().enumerate() {
+        if files[..index].iter().any(|other| is_same_file(other, file)) {
+            return refuse(format!(
+                "--commit would write two disks into `{}`; give each disk a file of its own",
+                file.display()
+            ));
+        }
+    }
     files.iter().map(|file| OutputFile::check(file)).collect()
 }
 
 /// Writes each disk that has been written to into its file.
-fn commit(files: &[OutputFile], finished: &testbench::Run) -> Result<(), Failure> {
-    for (index, file) in files.iter().enumerate() {
-        if let Some(content) = finished.changed_disk(index) {
+fn commit(files: &[OutputFile], image: &Image, finished: &testbench::Run) -> Result<(), Failure> {
+    for ((index, file), before) in files.iter().enumerate().zip(image.disks()) {
+        if let Some(mut content) = finished.changed_disk(index) {
+            // A file that ends inside a sector keeps its length, unless something has been written behind its end.
+            if content.iter().skip(before.len()).all(|byte| *byte == 0) {
+                content.truncate(before.len());
+            }
             file.write(&content)?;
         }
     }

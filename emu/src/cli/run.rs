@@ -6,6 +6,7 @@ mod one;
 mod point;
 mod report;
 mod terminal;
+mod undone;
 mod watcher;
 
 use super::failure::{Failure, refuse};
@@ -13,7 +14,7 @@ use super::guest::{GuestOptions, RULE, Target};
 use super::input_file;
 use super::machine_options::MachineOptions;
 use clap::{Args, ValueEnum};
-use fencepost::input::{Place, Script};
+use fencepost::input::{Place, Script, unescape};
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::runner::{IRQ_JITTER, Slices};
@@ -235,9 +236,8 @@ impl Run {
     fn script(&self) -> Result<Script, Failure> {
         let mut script = Script::default();
         if let Some(keys) = &self.keys {
-            let keys = serde_json::from_str::<String>(&format!("\"{}\"", keys.replace('"', "\\\"")));
-            let keys = keys.or_else(|_| refuse("--keys has an escape that is none; \\n, \\t, \\\\ and \\u0003 are"))?;
-            script = Script::keys(&keys).or_else(|problem| refuse(format!("--keys: {problem}")))?;
+            let script_of_keys = unescape(keys).and_then(|keys| Script::keys(&keys));
+            script = script_of_keys.or_else(|problem| refuse(format!("--keys: {problem}")))?;
         }
         let Some(path) = &self.input else { return Ok(script) };
         let text = input_file::read_text(path, LONGEST_SCRIPT)?;

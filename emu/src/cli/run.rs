@@ -1,6 +1,7 @@
 //! `fencepost run`: the options, what they mean together, and which of the two ways to run they ask for.
 
 mod fault;
+mod life;
 mod many;
 mod one;
 mod point;
@@ -25,6 +26,9 @@ use std::path::PathBuf;
 
 /// The longest mean slice: twice as many steps are what one choice of a schedule may take.
 const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
+
+/// An interrupt held off for longer, in steps, would never come.
+const LONGEST_JITTER: u64 = 1_000_000_000;
 
 /// A script longer than this, in bytes, is likely another file.
 const LONGEST_SCRIPT: u64 = 1 << 24;
@@ -55,8 +59,9 @@ pub(super) struct Run {
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_SLICE))]
     slice: Option<u64>,
 
-    /// For how many steps an interrupt that could be taken is held off at most, drawn anew each time
-    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER)]
+    /// For how many steps an interrupt that could be taken is held off at most, drawn anew each time; up to 1000000000
+    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER,
+          value_parser = clap::value_parser!(u64).range(..=LONGEST_JITTER))]
     irq_jitter: u64,
 
     /// Let writes to devices arrive and interrupts be taken at once, as emulators do that know no such delays
@@ -189,10 +194,12 @@ As a cargo runner, in .cargo/config.toml of your crate:
   with - follow a second --.
 
 Exit codes of one run: the code that the guest wrote to its debug exit, or
-  0  every core has halted, the point of --until was reached, or the schedule
-     ended
+  0  every core has halted or waits for input that does not come, the guest has
+     reset the machine, the point of --until was reached, the schedule ended,
+     or you left with Ctrl+]
   1  a core faulted, or the guest ended with 0 before the point of --until
-  2  bad use or bad input; nothing has been written
+  2  bad use or bad input, and nothing has been written; or what the run has
+     come to could not be written
   3  --max-steps was reached
 Exit codes of --runs:
   0  the program's stanza lists every outcome for its model (hazards are listed:

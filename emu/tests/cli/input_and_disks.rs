@@ -169,7 +169,10 @@ fn what_the_network_card_sends_can_be_captured() {
 }
 
 #[test]
-fn interrupts_may_be_held_off_for_as_long_as_a_number_can_say() {
-    let longest = Folder::new().run("run timer/periodic --irq-jitter 18446744073709551615 --max-steps 1000000");
+fn interrupts_may_be_held_off_for_long_and_not_for_ever() {
+    let folder = Folder::new();
+    let longest = folder.run("run timer/periodic --irq-jitter 1000000000 --max-steps 1000000");
     assert!(longest.code == 0 || longest.code == 3, "{longest:?}");
+    let said = folder.run("run timer/periodic --irq-jitter 1000000001").exits_with(2);
+    assert!(said.stderr.contains("--irq-jitter") && said.stderr.contains("1000000000"), "{said:?}");
 }

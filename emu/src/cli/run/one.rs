@@ -4,8 +4,10 @@ use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
 use crate::cli::guest::{Target, quoted, quoted_path};
 use crate::cli::output_file::{OutputFile, OutputStream, is_same_file};
+use crate::cli::progress;
 use crate::cli::replayed::Replayed;
 use crate::cli::run::Run;
+use crate::cli::run::life::Life;
 use crate::cli::run::report::{Asked, Report};
 use crate::cli::run::terminal;
 use crate::cli::run::watcher::{Trace, Watcher, too_long};
@@ -164,10 +166,15 @@ impl Outputs {
             None => Trace::None,
         };
         let is_human = !run.json && !run.serial;
+        // Who types sees what the guest answers; a trace on the terminal leaves no line for anything else.
+        let has_free_line = run.interactive.is_none() && !self.traces_to_stdout;
+        let most = Some(run.step_limit()).filter(|steps| *steps < u64::MAX);
+        let life = (has_free_line && progress::is_drawn()).then(|| Life::new(most));
         Ok(Watcher::new()
             .serial(run.serial || is_human && !self.traces_to_stdout)
             .console(is_human)
             .trace(trace)
+            .life(life)
             .other_outputs(self.record.is_some() || self.screenshot.is_some() || self.trace.is_some())
             .recorded(self.record.is_some()))
     }

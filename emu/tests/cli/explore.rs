@@ -23,6 +23,33 @@ fn a_guest_that_ends_before_its_mark_is_refused() {
 }
 
 #[test]
+fn a_guest_without_a_region_is_told_by_its_last_words() {
+    let said = Folder::new().run("explore dekker --cores 1").exits_with(2);
+    assert!(
+        said.stderr.contains("exited with code 101")
+            && said.stderr.contains("and last said `this program is written for 2 cores, not 1`"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_a_strategy_does_not_listen_to_is_refused() {
+    let folder = Folder::new();
+    for (options, words) in [
+        ("--bound 3", ["--bound is for --strategy bounded and pct", "nothing to exhaustive"]),
+        ("--runs 5", ["--runs is for --strategy pct and random", "nothing to exhaustive"]),
+        ("--seed 1 --strategy bounded", ["--seed is for --strategy pct and random", "nothing to bounded"]),
+        ("--bound 3 --strategy random", ["--bound is for", "nothing to random"]),
+        ("--strategy pct --bound 0", ["pct", "1 or more"]),
+    ] {
+        let said = folder.run(&format!("explore store-buffering {options}")).exits_with(2);
+        assert!(words.iter().all(|words| said.stderr.contains(words)), "{options}: {said:?}");
+    }
+    folder.run("explore store-buffering --strategy pct --bound 2 --runs 20 --seed 3").exits_with(1);
+    folder.run("explore store-buffering --strategy bounded --bound 0").exits_with(1);
+}
+
+#[test]
 fn fences_with_a_bound_reached_exit_with_3_and_claim_nothing() {
     let folder = Folder::new();
     let said = folder.run("fences dekker/mfence --max-states 1 --time 60").exits_with(3);

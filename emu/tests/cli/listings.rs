@@ -39,8 +39,8 @@ fn disasm_marks_what_the_memory_model_cares_about() {
 
     let said = folder.run("disasm echo.elf --from 0x100008 --to 0x10000e").exits_with(0);
     let lines: Vec<_> = said.stdout.lines().collect();
-    assert_eq!(lines[0], "  100008  66 ba f8 03                                 mov dx, 0x3f8");
-    assert_eq!(lines[1], "  10000c  f3 6e                           port        rep outsb");
+    assert_eq!(lines[0], "  0x100008  66 ba f8 03                                 mov dx, 0x3f8");
+    assert_eq!(lines[1], "  0x10000c  f3 6e                           port        rep outsb");
     assert_eq!(lines[2..], [""]);
 }
 

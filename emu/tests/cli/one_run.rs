@@ -49,6 +49,15 @@ fn a_programs_variant_can_be_said_in_three_ways() {
 }
 
 #[test]
+fn a_program_refuses_what_it_is_not_written_for_in_its_own_words() {
+    let folder = Folder::new();
+    let said = folder.run("run store-buffering xyz --serial").exits_with(101);
+    assert_eq!(said.stdout, "this program has no variant `xyz`\n");
+    let said = folder.run("run store-buffering --cores 3 --serial").exits_with(101);
+    assert_eq!(said.stdout, "this program is written for 2 cores, not 3\n");
+}
+
+#[test]
 fn serial_is_the_serial_output_and_nothing_else() {
     let said = Folder::new().run("run hello --serial").exits_with(0);
     assert_eq!(said.stdout, "Hello from core 0 of 2.\nHello from core 1 of 2.\nEverybody has greeted.\n");

@@ -60,6 +60,7 @@ fn folder() -> Folder {
     let folder = folder
         .with("kernel.elf", &multiboot_kernel(EXIT_42))
         .with("boot.img", &boot_sector())
+        .with("unsigned.img", &boot_sector()[..510])
         .with("disk.img", b"a sector is begun")
         .with("module", b"a module")
         .with("keys.txt", b"keys \"a\"\n")
@@ -99,6 +100,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("run low.elf", &["low.elf", "0x1000", "link it higher"]),
     ("run empty.bin --flat", &["empty.bin", "empty"]),
     ("run ./text.txt", &["text.txt", "not an ELF file", "--flat"]),
+    ("run unsigned.img", &["unsigned.img", "55 aa", "--flat"]),
     ("run stor-buffering", &["stor-buffering", "did you mean `store-buffering`"]),
     ("run stor-buffering/mfence", &["stor-buffering", "did you mean `store-buffering`"]),
     ("run store-buffering/mfense", &["mfense", "did you mean `mfence`"]),

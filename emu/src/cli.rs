@@ -92,15 +92,9 @@ enum Verb {
 
 /// Runs the verb that the command line asks for.
 pub(crate) fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
-        Verb::List(list) => list.perform(),
-        Verb::Run(run) => run.perform(),
-        Verb::Check(check) => check.perform(),
-        Verb::Disasm(disasm) => disasm.perform(),
-        Verb::Explore(explore) => explore.perform(),
-        Verb::Fences(fences) => fences.perform(),
-        Verb::Litmus(litmus) => litmus.perform(),
-        Verb::Completions(completions) => completions.perform(),
+    let done = match Cli::try_parse() {
+        Ok(cli) => cli.verb.perform(),
+        Err(answer) => say(&answer),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -113,5 +107,28 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(UNDECIDED)
         }
         Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+    }
+}
+
+impl Verb {
+    fn perform(self) -> Result<u8, Failure> {
+        match self {
+            Verb::List(list) => list.perform(),
+            Verb::Run(run) => run.perform(),
+            Verb::Check(check) => check.perform(),
+            Verb::Disasm(disasm) => disasm.perform(),
+            Verb::Explore(explore) => explore.perform(),
+            Verb::Fences(fences) => fences.perform(),
+            Verb::Litmus(litmus) => litmus.perform(),
+            Verb::Completions(completions) => completions.perform(),
+        }
+    }
+}
+
+/// Says what clap answers to a command line without a verb to perform: help, the version, or what is wrong with it.
+fn say(answer: &clap::Error) -> Result<u8, Failure> {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => Err(stdout::failure(error)),
+        Ok(()) | Err(_) => Ok(if answer.exit_code() == 0 { 0 } else { BAD_USE }),
     }
 }

@@ -96,7 +96,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     save: Option<PathBuf>,
 
-    /// Write one report as JSON
+    /// Write one report as JSON; it has nothing but `no_answer` where the guest did not come to its mark
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -146,10 +146,11 @@ impl Explore {
         let target = self.guest.target()?;
         let time = self.time.map(Duration::from_secs);
         let replayed = self.replayed()?;
-        let mut surveyor = match &replayed {
-            Some(replayed) => self.guest.replaying(&target, replayed, time)?,
-            None => self.guest.surveyor(&target, time)?,
+        let surveyor = match &replayed {
+            Some(replayed) => self.guest.replaying(&target, replayed, time),
+            None => self.guest.surveyor(&target, time),
         };
+        let mut surveyor = stdout::or_no_answer(surveyor, self.json)?;
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }

@@ -12,6 +12,8 @@ fn a_guest_that_does_not_come_to_its_mark_in_time_is_no_answer() {
         for words in ["no answer: `flood.elf`", "after 1 s", "raise --time", "--whole"] {
             assert!(said.stderr.contains(words), "{said:?}");
         }
+        let report = folder.run(&format!("{verb} flood.elf --time 1 --json")).exits_with(3).json();
+        assert!(report["no_answer"].as_str().is_some_and(|reason| reason.contains("after 1 s")), "{report}");
     }
 }
 

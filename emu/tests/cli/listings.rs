@@ -55,3 +55,16 @@ fn completions_and_help_are_there() {
         assert!(said.stdout.contains("fencepost "), "{said:?}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let folder = Folder::new();
+    for arguments in ["--help", "run --help", "--version", "list"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let mut command = folder.command(&arguments.split(' ').collect::<Vec<_>>());
+        let said = super::fencepost::Said::from(command.stdout(full).output().expect("it can be started"));
+        assert_eq!(said.code, 2, "{arguments}: {said:?}");
+        assert!(said.stderr.contains("cannot write to standard output"), "{arguments}: {said:?}");
+    }
+}

@@ -9,12 +9,9 @@ pub(super) fn bar(length: u64) -> ProgressBar {
     styled(ProgressBar::new(length), "{bar:30} {human_pos}/{human_len} runs, {eta} left  {msg}")
 }
 
-/// A bar for one run of at most `most` steps, `None` where there is no bound.
-pub(super) fn steps(most: Option<u64>) -> ProgressBar {
-    match most {
-        Some(most) => styled(ProgressBar::new(most), "{bar:30} {human_pos} steps of at most {human_len}"),
-        None => styled(ProgressBar::no_length(), "{human_pos} steps"),
-    }
+/// A bar for one run of at most `most` steps.
+pub(super) fn steps(most: u64) -> ProgressBar {
+    styled(ProgressBar::new(most), "{bar:30} {human_pos} steps of at most {human_len}")
 }
 
 /// A sign of life for work whose length is not known.

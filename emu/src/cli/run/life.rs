@@ -11,8 +11,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How far a run has come.
 pub(super) struct Life {
-    /// The bound on steps, if there is one.
-    most: Option<u64>,
+    /// The bound on steps.
+    most: u64,
     steps: u64,
     silent_since: Instant,
     bar: Option<ProgressBar>,
@@ -20,7 +20,7 @@ pub(super) struct Life {
 
 impl Life {
     /// A run of at most `most` steps begins.
-    pub(super) fn new(most: Option<u64>) -> Life {
+    pub(super) fn new(most: u64) -> Life {
         Life { most, steps: 0, silent_since: Instant::now(), bar: None }
     }
 

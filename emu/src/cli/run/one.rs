@@ -168,8 +168,7 @@ impl Outputs {
         let is_human = !run.json && !run.serial;
         // Who types sees what the guest answers; a trace on the terminal leaves no line for anything else.
         let has_free_line = run.interactive.is_none() && !self.traces_to_stdout;
-        let most = Some(run.step_limit()).filter(|steps| *steps < u64::MAX);
-        let life = (has_free_line && progress::is_drawn()).then(|| Life::new(most));
+        let life = (has_free_line && progress::is_drawn()).then(|| Life::new(run.step_limit()));
         Ok(Watcher::new()
             .serial(run.serial || is_human && !self.traces_to_stdout)
             .console(is_human)

@@ -22,8 +22,8 @@ use crate::memory::Memory;
 use crate::trace::{Event, EventLog};
 use fencepost_devices::{
     ApicSignal, Ata, Bus, CmosRtc, DateTime, DebugConsole, DebugExit, Device, DeviceId, Disk, Framebuffer, FwCfg,
-    I8042, IoApic, Irq, Line, Message, MouseButtons, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl,
-    Signal, Space, TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
+    I8042, IoApic, Irq, Line, Message, MouseButtons, PcTestdev, PhysAddr, Pic8259, Pit8254, ResetControl, Signal,
+    Space, TICKS_PER_SECOND, Ticks, Uart16550, VgaText, VirtioBlock, VirtioNet, Width, Wire,
 };
 use std::collections::VecDeque;
 

@@ -159,8 +159,9 @@ impl Interrupts {
 
     /// A message goes to whom it means. Returns whether anybody was meant.
     pub(crate) fn route(&mut self, message: &Message) -> bool {
-        let mut meant: Vec<usize> =
-            (0..self.apics.len()).filter(|&at| self.places[at].is_on && self.apics[at].is_destination(message)).collect();
+        let mut meant: Vec<usize> = (0..self.apics.len())
+            .filter(|&at| self.places[at].is_on && self.apics[at].is_destination(message))
+            .collect();
         if message.delivery == Delivery::LowestPriority {
             meant.sort_by_key(|&index| self.apics[index].arbitration_priority());
             meant.truncate(1);

@@ -67,7 +67,8 @@ fn a_local_apic_that_is_turned_off_is_nowhere() {
 
 #[test]
 fn ia32_apic_base_refuses_what_is_reserved_and_places_of_memory() {
-    for value in [USUAL | 1, USUAL | 1 << 9, USUAL | 1 << 10, USUAL | 1 << 40, USUAL | 1 << 63, 0x10_0000, 0xe000_0000] {
+    for value in [USUAL | 1, USUAL | 1 << 9, USUAL | 1 << 10, USUAL | 1 << 40, USUAL | 1 << 63, 0x10_0000, 0xe000_0000]
+    {
         let set_up = |a: &mut CodeAssembler| {
             a.mov(ecx, APIC_BASE)?;
             a.mov(eax, (value | ON) as u32)?;

@@ -3,7 +3,7 @@
 //! A verb returns the exit code of the process, or a [`Failure`]: bad use or bad input, one message, exit code 2; or a bound
 //! that left nothing to report, exit code 3.
 //! Output goes through [`Stdout`], which knows that its reader may go away; files through [`OutputFile`], which are whole
-//! or not there.
+//! or not there. Files are read through [`input_file`], which waits for nothing.
 //!
 //! [`Stdout`]: stdout::Stdout
 //! [`OutputFile`]: output_file::OutputFile
@@ -18,6 +18,7 @@ mod explored_guest;
 mod failure;
 mod fences;
 mod guest;
+mod input_file;
 mod list;
 mod litmus;
 mod machine_options;
@@ -91,15 +92,9 @@ enum Verb {
 
 /// Runs the verb that the command line asks for.
 pub(crate) fn main() -> ExitCode {
-    let done = match Cli::parse().verb {
-        Verb::List(list) => list.perform(),
-        Verb::Run(run) => run.perform(),
-        Verb::Check(check) => check.perform(),
-        Verb::Disasm(disasm) => disasm.perform(),
-        Verb::Explore(explore) => explore.perform(),
-        Verb::Fences(fences) => fences.perform(),
-        Verb::Litmus(litmus) => litmus.perform(),
-        Verb::Completions(completions) => completions.perform(),
+    let done = match Cli::try_parse() {
+        Ok(cli) => cli.verb.perform(),
+        Err(answer) => say(&answer),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -112,5 +107,28 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::from(UNDECIDED)
         }
         Err(Failure::NobodyReads) => ExitCode::SUCCESS,
+    }
+}
+
+impl Verb {
+    fn perform(self) -> Result<u8, Failure> {
+        match self {
+            Verb::List(list) => list.perform(),
+            Verb::Run(run) => run.perform(),
+            Verb::Check(check) => check.perform(),
+            Verb::Disasm(disasm) => disasm.perform(),
+            Verb::Explore(explore) => explore.perform(),
+            Verb::Fences(fences) => fences.perform(),
+            Verb::Litmus(litmus) => litmus.perform(),
+            Verb::Completions(completions) => completions.perform(),
+        }
+    }
+}
+
+/// Says what clap answers to a command line without a verb to perform: help, the version, or what is wrong with it.
+fn say(answer: &clap::Error) -> Result<u8, Failure> {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() => Err(stdout::failure(error)),
+        Ok(()) | Err(_) => Ok(if answer.exit_code() == 0 { 0 } else { BAD_USE }),
     }
 }

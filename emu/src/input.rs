@@ -1,19 +1,19 @@
 //! What somebody types on the keyboard, does with the mouse and sends down the serial line, and when: a script.
 //!
-//! Each line of a script is a moment and something that is done then:
+//! Each line of a script is a moment and something that is done then; `#` begins a comment:
 //!
 //! ```text
 //! # the shell is there at its first prompt
 //! after "$ " keys "ls\n"
 //! at 2.5s serial "echo hi\n"
-//! keys "\u0003"
+//! keys "\u0003" # Ctrl+C
 //! mouse move 10 -5
 //! mouse press left
 //! mouse release left
 //! ```
 //!
 //! `at` counts seconds of virtual time, `after` waits until the serial output has said the text since the line before, and
-//! without either it is right after that line. Texts are quoted as in JSON.
+//! without either it is right after that line. Texts are quoted and have escapes as in JSON.
 //! The mouse moves so many counts to the right and away from the user, or, negative, to the left and towards the user.
 //! Everything waits until the guest takes it: a key until those before have reached the keyboard's buffer, a byte until the
 //! serial port has room, the mouse until the guest has turned its reports on and been told all that happened before.
@@ -34,6 +34,8 @@ pub struct Cue {
     pub when: When,
     /// What is done.
     pub what: What,
+    /// The line of the script, from 1; `None` where there is none.
+    pub line: Option<usize>,
 }
 
 /// The moment of a cue.
@@ -88,7 +90,7 @@ impl Script {
     /// No key writes one of the characters.
     pub fn keys(text: &str) -> Result<Script, String> {
         check_keys(text)?;
-        let cue = Cue { when: When::Next, what: What::Keys(text.to_owned()) };
+        let cue = Cue { when: When::Next, what: What::Keys(text.to_owned()), line: None };
         Ok(Script { cues: VecDeque::from([cue]), ..Script::default() })
     }
 
@@ -101,6 +103,11 @@ impl Script {
     /// Whether nothing is to come any more.
     pub fn is_over(&self) -> bool {
         self.cues.is_empty()
+    }
+
+    /// What has not been done, or not wholly: of that the first cue is the rest.
+    pub fn undone(&self) -> impl Iterator<Item = &Cue> {
+        self.cues.iter()
     }
 
     /// The serial output says `byte`.
@@ -160,18 +167,46 @@ impl What {
     }
 }
 
+impl std::fmt::Display for Cue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.when {
+            When::Next => (),
+            When::At(at) => write!(f, "at {}s ", at.0 as f64 / TICKS_PER_SECOND as f64)?,
+            When::After(text) => write!(f, "after {} ", quoted(text))?,
+        }
+        match &self.what {
+            What::Keys(text) => write!(f, "keys {}", quoted(text)),
+            What::Serial(text) => write!(f, "serial {}", quoted(text)),
+            What::Move { dx, dy } => write!(f, "mouse move {dx} {dy}"),
+            What::Press(button) => write!(f, "mouse press {}", button_name(*button)),
+            What::Release(button) => write!(f, "mouse release {}", button_name(*button)),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn button_name(button: MouseButtons) -> &'static str {
+    BUTTONS.iter().find(|(_, known)| *known == button).map_or("several", |(name, _)| name)
+}
+
 impl std::str::FromStr for Script {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Script, String> {
+        // Some editors begin a file so.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut script = Script::default();
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let cue = parse_cue(line).map_err(|problem| format!("line {}: {problem}", number + 1))?;
-            script.cues.push_back(cue);
+            let number = number + 1;
+            let (when, what) = parse_cue(line).map_err(|problem| format!("line {number}: {problem}"))?;
+            script.cues.push_back(Cue { when, what, line: Some(number) });
         }
         Ok(script)
     }
@@ -183,7 +218,11 @@ const FORM: &str = "a line is [at SECONDSs | after \"TEXT\"] keys|serial \"TEXT\
 /// What the mouse does, for messages.
 const MOUSE_FORM: &str = "the mouse does `move DX DY`, `press BUTTON` or `release BUTTON`";
 
-fn parse_cue(line: &str) -> Result<Cue, String> {
+/// The names of the mouse's buttons.
+const BUTTONS: [(&str, MouseButtons); 3] =
+    [("left", MouseButtons::LEFT), ("right", MouseButtons::RIGHT), ("middle", MouseButtons::MIDDLE)];
+
+fn parse_cue(line: &str) -> Result<(When, What), String> {
     let (when, rest) = if let Some(rest) = line.strip_prefix("at ") {
         let (seconds, rest) = rest.trim_start().split_once(' ').ok_or(FORM)?;
         (When::At(parse_time(seconds)?), rest)
@@ -203,14 +242,15 @@ fn parse_cue(line: &str) -> Result<Cue, String> {
         "mouse" => parse_mouse(rest)?,
         other => return Err(format!("`{other}` is none of `keys`, `serial` and `mouse`; {FORM}")),
     };
-    Ok(Cue { when, what })
+    Ok((when, what))
 }
 
 /// The quoted text that `rest` is, which `check` has nothing against.
 fn parse_whole_text(rest: &str, check: fn(&str) -> Result<(), String>) -> Result<String, String> {
     let (text, rest) = parse_text(rest)?;
-    if !rest.trim().is_empty() {
-        return Err(format!("`{}` is one word too many; {FORM}", rest.trim()));
+    let rest = rest.trim();
+    if !rest.is_empty() && !rest.starts_with('#') {
+        return Err(format!("`{rest}` is one word too many; {FORM}"));
     }
     if text.is_empty() {
         return Err("it types nothing".to_owned());
@@ -221,6 +261,7 @@ fn parse_whole_text(rest: &str, check: fn(&str) -> Result<(), String>) -> Result
 
 /// What the mouse does: `move DX DY`, `press BUTTON`, `release BUTTON`.
 fn parse_mouse(rest: &str) -> Result<What, String> {
+    let rest = rest.split('#').next().unwrap_or(rest);
     match rest.split_whitespace().collect::<Vec<_>>()[..] {
         ["move", dx, dy] => match (parse_distance(dx)?, parse_distance(dy)?) {
             (0, 0) => Err("it moves the mouse nowhere".to_owned()),
@@ -237,21 +278,64 @@ fn parse_distance(text: &str) -> Result<i16, String> {
 }
 
 fn parse_button(text: &str) -> Result<MouseButtons, String> {
-    match text {
-        "left" => Ok(MouseButtons::LEFT),
-        "right" => Ok(MouseButtons::RIGHT),
-        "middle" => Ok(MouseButtons::MIDDLE),
-        _ => Err(format!("`{text}` is no button; there are left, right and middle")),
+    match BUTTONS.iter().find(|(name, _)| *name == text) {
+        Some((_, button)) => Ok(*button),
+        None => Err(format!("`{text}` is no button; there are left, right and middle")),
     }
 }
 
 /// A quoted text at the start of `from`, and what follows it.
 fn parse_text(from: &str) -> Result<(String, &str), String> {
-    let mut values = serde_json::Deserializer::from_str(from).into_iter::<String>();
-    match values.next() {
-        Some(Ok(text)) => Ok((text, &from[values.byte_offset()..])),
-        Some(Err(_)) | None => Err(format!("`{}` does not begin with a text in quotes; {FORM}", from.trim())),
+    let Some(quoted) = from.trim_start().strip_prefix('"') else {
+        return Err(format!("`{}` does not begin with a text in quotes; {FORM}", from.trim()));
+    };
+    let mut is_escaped = false;
+    let end = quoted.find(|c| {
+        let is_end = c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        is_end
+    });
+    let end = end.ok_or_else(|| format!("the text `\"{quoted}` has no quote at its end"))?;
+    Ok((unescape(&quoted[..end])?, &quoted[end + 1..]))
+}
+
+/// `text` with its escapes replaced by what they stand for: those of JSON, one character each.
+///
+/// # Errors
+/// One of them is none.
+pub fn unescape(text: &str) -> Result<String, String> {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\\') {
+        let (character, length) = escape(after).ok_or_else(|| {
+            let length = if after.starts_with('u') { 5 } else { 1 };
+            let wrong: String = after.chars().take(length).collect();
+            format!("`\\{wrong}` is no escape; there are \\n, \\t, \\r, \\b, \\f, \\\\, \\\" and, by number, \\u0003")
+        })?;
+        plain.push_str(before);
+        plain.push(character);
+        rest = &after[length..];
     }
+    Ok(plain + rest)
+}
+
+/// The character that the escape at the start of `after`, behind its backslash, stands for, and the escape's length.
+fn escape(after: &str) -> Option<(char, usize)> {
+    let character = match after.chars().next()? {
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        'b' => '\u{8}',
+        'f' => '\u{c}',
+        plain @ ('\\' | '"' | '/') => plain,
+        'u' => {
+            let digits = after.get(1..5).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+            let character = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)?;
+            return Some((character, 5));
+        }
+        _ => return None,
+    };
+    Some((character, 1))
 }
 
 /// Seconds of virtual time, as in `2.5s`.
@@ -326,6 +410,41 @@ mod tests {
     fn comments_and_empty_lines_are_nothing_and_texts_follow_each_other() {
         let mut script: Script = "# one\n\n  keys \"a\"\nkeys \"b\"\n".parse().expect("it is well-formed");
         assert_eq!(taken(&mut script, 0, false), "ab");
+    }
+
+    #[test]
+    fn a_comment_may_follow_and_a_byte_order_mark_precede() {
+        let script = "\u{feff}keys \"a#\" # b\nmouse press left # c\n";
+        let mut script: Script = script.parse().expect("it is well-formed");
+        assert_eq!(taken(&mut script, 0, false), "a#[m0,0,1]");
+    }
+
+    #[test]
+    fn escapes_are_those_of_json_and_others_are_named() {
+        assert_eq!(unescape(r#"\n\t\r\\\"\u0003"#).as_deref(), Ok("\n\t\r\\\"\u{3}"));
+        for (text, wrong) in [(r"a\x41q", r"`\x`"), (r"\u00zz", r"`\u00zz`"), (r"\ud800", r"`\ud800`"), (r"\", r"`\`")]
+        {
+            let problem = unescape(text).expect_err(text);
+            assert!(problem.contains(wrong), "{text}: {problem}");
+        }
+        let problem = r#"serial "\x41q""#.parse::<Script>().expect_err("it has a wrong escape");
+        assert!(problem.starts_with(r"line 1: `\x` is no escape"), "{problem}");
+        let problem = "keys \"a".parse::<Script>().expect_err("it has no end");
+        assert!(problem.contains("no quote at its end"), "{problem}");
+    }
+
+    #[test]
+    fn a_cue_is_said_as_it_is_written() {
+        let lines = [
+            r#"after "$ " keys "ls\n\u0003""#,
+            r#"at 2.5s serial "a \"b\"""#,
+            "mouse move 10 -5",
+            "at 1s mouse press left",
+            "mouse release middle",
+        ];
+        let script: Script = lines.join("\n").parse().expect("it is well-formed");
+        let said: Vec<String> = script.undone().map(ToString::to_string).collect();
+        assert_eq!(said, lines);
     }
 
     #[test]

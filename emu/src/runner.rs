@@ -184,6 +184,11 @@ impl Runner {
         self
     }
 
+    /// What is still to be typed and sent.
+    pub fn script(&self) -> &Script {
+        &self.script
+    }
+
     /// Lets somebody type while it runs, and waits with them while the guest waits.
     pub fn with_live(mut self, live: Option<Live>) -> Runner {
         self.live = live;

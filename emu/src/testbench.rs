@@ -362,6 +362,11 @@ impl Run {
         }
     }
 
+    /// What of the script was not done.
+    pub fn script_left(&self) -> &Script {
+        self.runner.script()
+    }
+
     /// Steps taken by all cores.
     pub fn steps(&self) -> u64 {
         self.runner.steps()

@@ -45,7 +45,14 @@ impl<'a> Handoff<'a> {
         for segment in image.segments() {
             let range = segment.address..segment.address.saturating_add(segment.size);
             if let Some((_, what)) = TAKEN.iter().find(|(taken, _)| intersects(segment, taken)) {
-                let problem = format!("its segment {range:#x?} lies where {what}; link it elsewhere");
+                // Where a linker puts the file's headers into a segment of their own, below the first that is asked for.
+                let way_out = match segment.bytes.starts_with(b"\x7fELF") {
+                    true => {
+                        "it holds the ELF headers, which a kernel does without: link it with -Wl,-n, or by a linker script"
+                    }
+                    false => "link it elsewhere",
+                };
+                let problem = format!("its segment {range:#x?} lies where {what}; {way_out}");
                 return Err(BootError::new(image, problem));
             }
             if range.end > memory.ram_bytes() {

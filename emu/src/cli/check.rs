@@ -7,7 +7,7 @@ use super::machine_options::model_parser;
 use super::progress;
 use super::seeds::{self, Ending, Tally};
 use super::stdout;
-use super::table::grouped;
+use super::table::{counted, grouped};
 use clap::Args;
 use fencepost::memory_model::MemoryModel;
 use fencepost::programs::{self, Program, Variant};
@@ -113,7 +113,8 @@ impl Check {
         if self.json {
             stdout::print_json(&rows)?;
         } else if broken == 0 {
-            note(&format!("all {} promises kept, {} runs each", rows.len(), grouped(self.runs)));
+            let (promises, runs) = (counted(rows.len() as u64, "promise"), counted(self.runs, "run"));
+            note(&format!("all {promises} kept, {runs} each"));
         } else {
             note(&format!("{broken} of {} promises broken", rows.len()));
         }

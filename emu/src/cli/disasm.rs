@@ -31,7 +31,7 @@ pub(super) struct Disasm {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to", "all"])]
     symbol: Option<String>,
 
-    /// From this address on
+    /// From this address on, hexadecimal after 0x
     #[arg(long, value_name = "ADDRESS", value_parser = parse_address, conflicts_with = "all")]
     from: Option<u64>,
 
@@ -276,7 +276,7 @@ impl<'a> Printer<'a> {
         self.formatter.format(instruction, &mut assembly);
         let mark = mark(instruction, &mut self.info);
         let marked = paint(&format!("{mark:10}"), Colour::Bad, self.coloured && is_striking(instruction));
-        text + &format!("{address:8x}  {:30}  {marked}  {assembly}\n", bytes.join(" "))
+        text + &format!("{address:#10x}  {:30}  {marked}  {assembly}\n", bytes.join(" "))
     }
 
     fn source_line(&mut self, address: u64) -> String {

@@ -56,18 +56,17 @@ pub(super) struct Explore {
           value_parser = strategy_parser())]
     strategy: Strategy,
 
-    /// Preemptions of `bounded`; the bug depth of `pct`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().bound)]
-    bound: u32,
+    #[arg(long, value_name = "N", help_heading = "Exploration",
+          help = format!("Preemptions of `bounded`; the bug depth of `pct` [default: {}]", Plan::default().bound))]
+    bound: Option<u32>,
 
-    /// Executions of `pct` and `random`
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().runs,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    runs: u64,
+    #[arg(long, value_name = "N", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..),
+          help = format!("Executions of `pct` and `random` [default: {}]", Plan::default().runs))]
+    runs: Option<u64>,
 
-    /// What `pct` and `random` draw from
-    #[arg(long, value_name = "N", help_heading = "Exploration", default_value_t = Plan::default().seed)]
-    seed: u64,
+    #[arg(long, value_name = "N", help_heading = "Exploration",
+          help = format!("What `pct` and `random` draw from [default: {}]", Plan::default().seed))]
+    seed: Option<u64>,
 
     /// The schedule that `replay` follows, as text or as a file such as --save writes; its settings are used
     #[arg(long, value_name = "SCHEDULE", help_heading = "Exploration", required_if_eq("strategy", "replay"))]
@@ -97,7 +96,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     save: Option<PathBuf>,
 
-    /// Write one report as JSON
+    /// Write one report as JSON; it has nothing but `no_answer` where the guest did not come to its mark
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -143,13 +142,15 @@ program's stanza does not list or one that must be reached and cannot,
 impl Explore {
     /// Explores.
     pub(super) fn perform(self) -> Result<u8, Failure> {
+        let plan = self.plan()?;
         let target = self.guest.target()?;
         let time = self.time.map(Duration::from_secs);
         let replayed = self.replayed()?;
-        let mut surveyor = match &replayed {
-            Some(replayed) => self.guest.replaying(&target, replayed, time)?,
-            None => self.guest.surveyor(&target, time)?,
+        let surveyor = match &replayed {
+            Some(replayed) => self.guest.replaying(&target, replayed, time),
+            None => self.guest.surveyor(&target, time),
         };
+        let mut surveyor = stdout::or_no_answer(surveyor, self.json)?;
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }
@@ -158,6 +159,12 @@ impl Explore {
         }
         let sheet = self.sheet.as_deref().map(OutputFile::check).transpose()?;
         let dot = self.dot.as_deref().map(OutputFile::check).transpose()?;
+        let outputs: Vec<_> = [("--sheet", &sheet), ("--dot", &dot)]
+            .into_iter()
+            .filter_map(|(flag, output)| Some((flag, output.as_ref()?)))
+            .collect();
+        let schedule = replayed.as_ref().and_then(|replayed| replayed.file.as_deref());
+        OutputFile::all_differ(&outputs, &target.files().into_iter().chain(schedule).collect::<Vec<_>>())?;
         let spinner = progress::spinner();
         let threads = seeds::pool(self.jobs)?;
         let limits = Limits {
@@ -166,7 +173,6 @@ impl Explore {
             threads: threads.current_num_threads(),
             ..Limits::default()
         };
-        let plan = self.plan();
         let sign = spinner.clone();
         let began = Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
@@ -230,9 +236,34 @@ impl Explore {
         }
     }
 
-    fn plan(&self) -> Plan {
-        let Explore { strategy, bound, runs, seed, .. } = *self;
-        Plan { strategy, bound, runs, seed, ..Plan::default() }
+    /// What the strategy is told; what it would not listen to is refused.
+    fn plan(&self) -> Result<Plan, Failure> {
+        let strategy = self.strategy;
+        let draws = [Strategy::PCT, Strategy::RANDOM];
+        for (flag, is_given, listeners) in [
+            ("--bound", self.bound.is_some(), [Strategy::BOUNDED, Strategy::PCT]),
+            ("--runs", self.runs.is_some(), draws),
+            ("--seed", self.seed.is_some(), draws),
+        ] {
+            if is_given && !listeners.contains(&strategy) {
+                let [one, other] = listeners.map(Strategy::name);
+                return refuse(format!(
+                    "{flag} is for --strategy {one} and {other}, and means nothing to {}; leave it out, or say one of them",
+                    strategy.name()
+                ));
+            }
+        }
+        if strategy == Strategy::PCT && self.bound == Some(0) {
+            return refuse("the bug depth of pct, --bound, is 1 or more");
+        }
+        let usual = Plan::default();
+        Ok(Plan {
+            strategy,
+            bound: self.bound.unwrap_or(usual.bound),
+            runs: self.runs.unwrap_or(usual.runs),
+            seed: self.seed.unwrap_or(usual.seed),
+            ..usual
+        })
     }
 
     /// A way to the outcome asked for, or to the first violation.

@@ -82,7 +82,9 @@ impl ExploredGuest {
         let way_out = "mark its region (programs/BOOT.md), or explore it --whole";
         match region {
             Ok(region) => Ok(Surveyor::new(image, settings, region)?),
-            Err(error @ NoRegion::Ended(_)) => refuse(format!("`{name}` has no region to explore: {error}; {way_out}")),
+            Err(error @ NoRegion::Ended { .. }) => {
+                refuse(format!("`{name}` has no region to explore: {error}; {way_out}"))
+            }
             Err(error @ NoRegion::StepLimit(_)) => Err(Failure::Undecided(format!("`{name}`: {error}; {way_out}"))),
             Err(error @ NoRegion::TimeLimit(_)) => {
                 Err(Failure::Undecided(format!("`{name}`: {error}; raise --time, {way_out}")))

@@ -38,7 +38,7 @@ pub(super) struct Fences {
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 
-    /// Write one report as JSON
+    /// Write one report as JSON; it has nothing but `no_answer` where the guest did not come to its mark
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -74,7 +74,7 @@ impl Fences {
         let target = self.guest.target()?;
         let started = Instant::now();
         let time = self.time.map(Duration::from_secs);
-        let mut surveyor = self.guest.surveyor(&target, time)?;
+        let mut surveyor = stdout::or_no_answer(self.guest.surveyor(&target, time), self.json)?;
         let patience = Patience { places: self.most as usize, ..Patience::default() };
         let symbols = surveyor.image().symbols();
         let spinner = progress::spinner();

@@ -1,6 +1,7 @@
 //! Which guest `NAME[/VARIANT]|FILE` means, and how one types it again.
 
 use super::failure::{Failure, refuse};
+use super::input_file::{self, LARGEST_CONTENT};
 use clap::Args;
 use fencepost::devices::parse_pcap;
 use fencepost::loader::{Image, Protocol};
@@ -45,7 +46,8 @@ pub(super) struct GuestOptions {
 /// What else is put into the machine before it is switched on.
 #[derive(Args, Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Extras {
-    /// A disk's content, the first on the primary channel; may be given twice. A boot sector's own disk is the first
+    /// A disk's content, the first on the primary channel, up to 1 GiB; may be given twice. A boot sector's own disk is the
+    /// first
     #[arg(long = "disk", value_name = "FILE")]
     pub(super) disks: Vec<PathBuf>,
 
@@ -67,18 +69,30 @@ impl Extras {
     /// `image` with all of it.
     fn put_into(&self, mut image: Image) -> Result<Image, Failure> {
         for path in &self.disks {
-            image = image.with_disk(read(path)?);
+            let disk = input_file::read(path, LARGEST_CONTENT)?;
+            if disk.is_empty() {
+                return refuse(format!(
+                    "the disk `{}` is empty; a disk has a sector of 512 bytes or more",
+                    path.display()
+                ));
+            }
+            image = image.with_disk(disk);
         }
         for module in &self.modules {
-            let path = module.split(' ').next().unwrap_or(module);
-            image = image.with_module(module, read(Path::new(path))?);
+            image = image.with_module(module, input_file::read(module_file(module), LARGEST_CONTENT)?);
         }
         if let Some(path) = &self.frames {
-            let frames = parse_pcap(&read(path)?);
+            let frames = parse_pcap(&input_file::read(path, LARGEST_CONTENT)?);
             let frames = frames.or_else(|error| refuse(format!("cannot use `{}`: {error}", path.display())))?;
             image = image.with_frames(frames);
         }
         Ok(image)
+    }
+
+    /// The files that are read.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let modules = self.modules.iter().map(|module| module_file(module));
+        self.disks.iter().map(PathBuf::as_path).chain(modules).chain(self.frames.as_deref())
     }
 
     /// How one types it.
@@ -89,9 +103,9 @@ impl Extras {
     }
 }
 
-/// The content of a file that goes into the machine.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path).or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))
+/// The file of a module, of which the words after a blank are told.
+fn module_file(module: &str) -> &Path {
+    Path::new(module.split(' ').next().unwrap_or(module))
 }
 
 impl GuestOptions {
@@ -216,10 +230,19 @@ impl Target {
     }
 
     /// The file it is read from.
-    pub(super) fn file(&self) -> Option<&Path> {
+    fn file(&self) -> Option<&Path> {
         match self {
             Target::Program(..) => None,
             Target::Elf(path, _) | Target::Flat(path) => Some(path),
+        }
+    }
+
+    /// All files that it is read from, with what goes with it.
+    pub(super) fn files(&self) -> Vec<&Path> {
+        match self {
+            Target::Program(..) => Vec::new(),
+            Target::Elf(path, extras) => std::iter::once(path.as_path()).chain(extras.files()).collect(),
+            Target::Flat(path) => vec![path],
         }
     }
 

@@ -65,7 +65,7 @@ impl OutputFile {
                     output.path.display()
                 ));
             }
-            if inputs.iter().any(|input| std::fs::canonicalize(input).is_ok_and(|input| input == *place)) {
+            if inputs.iter().any(|input| is_same_file(input, place)) {
                 return refuse(format!(
                     "{flag} would overwrite `{}`, which is read by this very run; name another file",
                     output.path.display()
@@ -150,6 +150,16 @@ impl Write for Sink {
             Sink::Renamed(file) => file.as_file_mut().flush(),
         }
     }
+}
+
+/// Whether both paths name one file that is there, by links of either kind too.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    if let (Ok(one), Ok(other)) = (std::fs::metadata(one), std::fs::metadata(other)) {
+        use std::os::unix::fs::MetadataExt;
+        return (one.dev(), one.ino()) == (other.dev(), other.ino());
+    }
+    std::fs::canonicalize(one).is_ok_and(|one| std::fs::canonicalize(other).is_ok_and(|other| one == other))
 }
 
 /// The path without symbolic links; of the directory only, while the file does not exist.

@@ -1,6 +1,7 @@
 //! The schedule that `--schedule` names, and its agreement with the rest of the command line.
 
 use super::failure::{Failure, refuse};
+use super::input_file;
 use super::machine_options::MachineOptions;
 use fencepost::schedule::{MAGIC, Schedule};
 use std::path::{Path, PathBuf};
@@ -59,23 +60,10 @@ fn is_text(given: &str) -> bool {
 }
 
 fn read_file(path: &Path) -> Result<String, Failure> {
-    let fail = |problem: String| {
+    input_file::text(path, LARGEST_FILE).or_else(|problem| {
         refuse(format!(
             "cannot read the schedule `{}`: {problem} (a schedule given as text begins with `{MAGIC}`)",
             path.display()
         ))
-    };
-    match std::fs::metadata(path) {
-        Err(error) => return fail(error.to_string()),
-        Ok(found) if found.is_dir() => return fail("it is a directory".into()),
-        // A device may have no end.
-        Ok(found) if !found.is_file() => return fail("it is not a regular file".into()),
-        Ok(found) if found.len() > LARGEST_FILE => return fail(format!("it is longer than {LARGEST_FILE} bytes")),
-        Ok(_) => (),
-    }
-    match std::fs::read(path).map(String::from_utf8) {
-        Ok(Ok(text)) => Ok(text),
-        Ok(Err(_)) => fail("it is not text".into()),
-        Err(error) => fail(error.to_string()),
-    }
+    })
 }

@@ -1,18 +1,21 @@
 //! `fencepost run`: the options, what they mean together, and which of the two ways to run they ask for.
 
 mod fault;
+mod life;
 mod many;
 mod one;
 mod point;
 mod report;
 mod terminal;
+mod undone;
 mod watcher;
 
 use super::failure::{Failure, refuse};
 use super::guest::{GuestOptions, RULE, Target};
+use super::input_file;
 use super::machine_options::MachineOptions;
 use clap::{Args, ValueEnum};
-use fencepost::input::{Place, Script};
+use fencepost::input::{Place, Script, unescape};
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use fencepost::runner::{IRQ_JITTER, Slices};
@@ -23,6 +26,12 @@ use std::path::PathBuf;
 
 /// The longest mean slice: twice as many steps are what one choice of a schedule may take.
 const LONGEST_SLICE: u64 = fencepost::schedule::MOST_STEPS / 2;
+
+/// An interrupt held off for longer, in steps, would never come.
+const LONGEST_JITTER: u64 = 1_000_000_000;
+
+/// A script longer than this, in bytes, is likely another file.
+const LONGEST_SCRIPT: u64 = 1 << 24;
 
 /// Run a program or an ELF file, once or with many seeds
 ///
@@ -50,8 +59,9 @@ pub(super) struct Run {
           value_parser = clap::value_parser!(u64).range(1..=LONGEST_SLICE))]
     slice: Option<u64>,
 
-    /// For how many steps an interrupt that could be taken is held off at most, drawn anew each time
-    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER)]
+    /// For how many steps an interrupt that could be taken is held off at most, drawn anew each time; up to 1000000000
+    #[arg(long, value_name = "N", help_heading = "The run", conflicts_with = "schedule", default_value_t = IRQ_JITTER,
+          value_parser = clap::value_parser!(u64).range(..=LONGEST_JITTER))]
     irq_jitter: u64,
 
     /// Let writes to devices arrive and interrupts be taken at once, as emulators do that know no such delays
@@ -184,10 +194,12 @@ As a cargo runner, in .cargo/config.toml of your crate:
   with - follow a second --.
 
 Exit codes of one run: the code that the guest wrote to its debug exit, or
-  0  every core has halted, the point of --until was reached, or the schedule
-     ended
+  0  every core has halted or waits for input that does not come, the guest has
+     reset the machine, the point of --until was reached, the schedule ended,
+     or you left with Ctrl+]
   1  a core faulted, or the guest ended with 0 before the point of --until
-  2  bad use or bad input; nothing has been written
+  2  bad use or bad input, and nothing has been written; or what the run has
+     come to could not be written
   3  --max-steps was reached
 Exit codes of --runs:
   0  the program's stanza lists every outcome for its model (hazards are listed:
@@ -231,13 +243,11 @@ impl Run {
     fn script(&self) -> Result<Script, Failure> {
         let mut script = Script::default();
         if let Some(keys) = &self.keys {
-            let keys = serde_json::from_str::<String>(&format!("\"{}\"", keys.replace('"', "\\\"")));
-            let keys = keys.or_else(|_| refuse("--keys has an escape that is none; \\n, \\t, \\\\ and \\u0003 are"))?;
-            script = Script::keys(&keys).or_else(|problem| refuse(format!("--keys: {problem}")))?;
+            let script_of_keys = unescape(keys).and_then(|keys| Script::keys(&keys));
+            script = script_of_keys.or_else(|problem| refuse(format!("--keys: {problem}")))?;
         }
         let Some(path) = &self.input else { return Ok(script) };
-        let text = std::fs::read_to_string(path);
-        let text = text.or_else(|error| refuse(format!("cannot read `{}`: {error}", path.display())))?;
+        let text = input_file::read_text(path, LONGEST_SCRIPT)?;
         let more = text.parse::<Script>().or_else(|problem| refuse(format!("`{}`: {problem}", path.display())))?;
         Ok(script.then(more))
     }

@@ -42,7 +42,16 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(text + "\n"))
 }
 
-fn failure(error: std::io::Error) -> Failure {
+/// Passes `done` on; where there was no answer and a report `as_json` was asked for, the reason is the report.
+pub(super) fn or_no_answer<T>(done: Result<T, Failure>, as_json: bool) -> Result<T, Failure> {
+    if let (Err(Failure::Undecided(reason)), true) = (&done, as_json) {
+        print_json(&serde_json::json!({ "no_answer": reason }))?;
+    }
+    done
+}
+
+/// Why nothing more can be written to standard output.
+pub(super) fn failure(error: std::io::Error) -> Failure {
     match error.kind() {
         ErrorKind::BrokenPipe => Failure::NobodyReads,
         _ => Failure::Refused(format!("cannot write to standard output: {error}")),

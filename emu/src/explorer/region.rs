@@ -31,10 +31,15 @@ pub struct Region {
 }
 
 /// Why a guest has no region to explore.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum NoRegion {
     /// It ended first.
-    Ended(Stop),
+    Ended {
+        /// Why.
+        stop: Stop,
+        /// The last line that it had written to the serial port, empty without one.
+        said: String,
+    },
     /// It had not come there after so many steps.
     StepLimit(u64),
     /// It had not come there after this time.
@@ -44,7 +49,10 @@ pub enum NoRegion {
 impl std::fmt::Display for NoRegion {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            NoRegion::Ended(stop) => write!(f, "{stop} before every core had come to the mark `xchg bx, bx`"),
+            NoRegion::Ended { stop, said } => {
+                write!(f, "{stop} before every core had come to the mark `xchg bx, bx`")?;
+                if said.is_empty() { Ok(()) } else { write!(f, ", and last said `{said}`") }
+            }
             NoRegion::StepLimit(steps) => {
                 write!(f, "after {steps} steps not every core had come to the mark `xchg bx, bx`")
             }
@@ -56,6 +64,34 @@ impl std::fmt::Display for NoRegion {
 }
 
 impl std::error::Error for NoRegion {}
+
+/// The last line on the serial port.
+#[derive(Default)]
+struct LastLine {
+    bytes: Vec<u8>,
+    /// The next byte begins another.
+    is_over: bool,
+}
+
+impl LastLine {
+    /// As much of a line as is kept, in bytes.
+    const LONGEST: usize = 200;
+
+    fn take(&mut self, byte: u8) {
+        let ends = byte == b'\n' || byte == b'\r';
+        if !ends && std::mem::take(&mut self.is_over) {
+            self.bytes.clear();
+        }
+        self.is_over |= ends;
+        if !ends && self.bytes.len() < LastLine::LONGEST {
+            self.bytes.push(byte);
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).escape_debug().to_string()
+    }
+}
 
 /// How a guest went on after its region.
 pub struct Ending {
@@ -79,16 +115,19 @@ impl Region {
         machine.set_break(Some(|event| matches!(event, Event::Marked { mark: Mark::Begin, .. })));
         let cores = usize::from(machine.settings().cores);
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
+        let mut said = LastLine::default();
         while !turns.are_over(&machine) {
             turns.round(&mut machine);
-            let marked = machine.take_events();
-            for line in &marked {
-                if let Event::Marked { core, mark: Mark::Begin } = line.event {
-                    turns.is_there[core.index()] = true;
+            let events = machine.take_events();
+            for line in &events {
+                match line.event {
+                    Event::Marked { core, mark: Mark::Begin } => turns.is_there[core.index()] = true,
+                    Event::Serial { byte } => said.take(byte),
+                    _ => (),
                 }
             }
-            if let Some(stop) = machine.stop() {
-                return Err(NoRegion::Ended(*stop));
+            if let Some(&stop) = machine.stop() {
+                return Err(NoRegion::Ended { stop, said: said.text() });
             }
             if turns.steps > max_steps {
                 return Err(NoRegion::StepLimit(max_steps));
@@ -98,7 +137,7 @@ impl Region {
             }
         }
         if turns.is_there.iter().all(|is_there| !is_there) {
-            return Err(NoRegion::Ended(Stop::AllHalted));
+            return Err(NoRegion::Ended { stop: Stop::AllHalted, said: said.text() });
         }
         Ok(Region::here(machine, turns.choices))
     }

@@ -61,6 +61,9 @@ pub(super) fn recognise(bytes: &[u8]) -> Result<Parsed, String> {
     match multiboot2::Header::find(bytes) {
         Some(header) if !is_disk => header.load(bytes),
         _ if is_disk => Ok(boot_sector(bytes)),
+        _ if !elf::is_elf(bytes) => Err("it is not an ELF file, and no disk that boots: \
+                                         its first 512 bytes do not end in 55 aa; for raw code use --flat"
+            .into()),
         _ => native(bytes),
     }
 }

@@ -1,11 +1,31 @@
 //! Bad use and bad input: exit code 2, one message that names the thing, nothing else said, nothing left behind.
 
-use super::elf::{EXIT_42, Elf};
+use super::elf::{BASE, EXIT_42, Elf, HALT};
 use super::fencepost::Folder;
 
 /// A schedule header for `image` with no choices.
 fn schedule(image: &str, settings: &str) -> String {
     format!("fencepost-schedule 1 image={image} {settings} depth=8 wc-depth=8 args=\"\" : 0*1\n")
+}
+
+/// A Multiboot kernel: a header that says where it is loaded, then `code`.
+fn multiboot_kernel(code: &[u8]) -> Vec<u8> {
+    const HEADER: u32 = 32;
+    let base = BASE as u32;
+    let (magic, flags) = (0x1bad_b002_u32, 1_u32 << 16);
+    let checksum = 0_u32.wrapping_sub(magic).wrapping_sub(flags);
+    let words = [magic, flags, checksum, base, base, 0, 0, base + HEADER];
+    [&words.map(u32::to_le_bytes).concat(), code].concat()
+}
+
+/// A sector that boots and sleeps.
+fn boot_sector() -> Vec<u8> {
+    [HALT, &[0; 510][HALT.len()..], &[0x55, 0xaa]].concat()
+}
+
+/// A capture (pcap) without frames: magic, version 2.4, times, longest frame, Ethernet.
+fn empty_capture() -> Vec<u8> {
+    [0xa1b2_c3d4, 0x0004_0002, 0, 0, 0xffff, 1_u32].map(u32::to_le_bytes).concat()
 }
 
 const SETTINGS: &str = "cores=2 model=tso ram=8388608";
@@ -37,6 +57,25 @@ fn folder() -> Folder {
         .with("many-cores.txt", schedule("0000000000000001", "cores=65 model=tso ram=8388608").as_bytes())
         .with("read-only.png", b"")
         .with("folder.elf.d", b"");
+    let folder = folder
+        .with("kernel.elf", &multiboot_kernel(EXIT_42))
+        .with("boot.img", &boot_sector())
+        .with("unsigned.img", &boot_sector()[..510])
+        .with("disk.img", b"a sector is begun")
+        .with("module", b"a module")
+        .with("keys.txt", b"keys \"a\"\n")
+        .with("frames.pcap", &empty_capture())
+        .with("empty.img", b"");
+    let huge = std::fs::File::create(folder.path().join("huge")).expect("the folder can be written");
+    huge.set_len(1 << 40).expect("a file may have holes");
+    #[cfg(unix)]
+    {
+        let at = |name: &str| folder.path().join(name);
+        std::fs::hard_link(at("disk.img"), at("same.img")).expect("links can be made");
+        #[cfg(target_os = "linux")]
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0)
+            .expect("a pipe can be made");
+    }
     std::fs::create_dir(folder.path().join("folder")).expect("the folder can be written");
     let read_only = folder.path().join("read-only.png");
     let mut permissions = std::fs::metadata(&read_only).expect("it was just written").permissions();
@@ -61,6 +100,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("run low.elf", &["low.elf", "0x1000", "link it higher"]),
     ("run empty.bin --flat", &["empty.bin", "empty"]),
     ("run ./text.txt", &["text.txt", "not an ELF file", "--flat"]),
+    ("run unsigned.img", &["unsigned.img", "55 aa", "--flat"]),
     ("run stor-buffering", &["stor-buffering", "did you mean `store-buffering`"]),
     ("run stor-buffering/mfence", &["stor-buffering", "did you mean `store-buffering`"]),
     ("run store-buffering/mfense", &["mfense", "did you mean `mfence`"]),
@@ -116,7 +156,34 @@ const CASES: &[(&str, &[&str])] = &[
     ("run hello --record out --screenshot ./folder/../out", &["--record", "--screenshot", "out"]),
     ("run good.elf --record ./good.elf", &["--record", "good.elf"]),
     ("run good.elf --schedule good.txt --record good.txt", &["--record", "good.txt"]),
+    ("run kernel.elf --disk disk.img --screenshot disk.img", &["--screenshot", "disk.img", "read by this very run"]),
+    ("run kernel.elf --module module --trace module", &["--trace", "module", "read by this very run"]),
+    ("run kernel.elf --frames frames.pcap --capture frames.pcap", &["--capture", "read by this very run"]),
+    ("run kernel.elf --input keys.txt --record keys.txt", &["--record", "keys.txt", "read by this very run"]),
+    ("run kernel.elf --disk disk.img --commit --record disk.img", &["--record", "read by this very run"]),
+    ("explore good.elf --whole --dot good.elf", &["--dot", "good.elf", "read by this very run"]),
+    ("run kernel.elf --disk disk.img --disk ./disk.img --commit", &["--commit", "two disks", "disk.img"]),
+    ("run boot.img --disk boot.img --commit", &["--commit", "two disks", "boot.img"]),
+    #[cfg(unix)]
+    ("run kernel.elf --disk disk.img --disk same.img --commit", &["--commit", "two disks", "same.img"]),
     ("run hello --trace - --json", &["--trace -"]),
+    // What goes with a guest.
+    ("run kernel.elf --disk folder", &["`folder`", "directory"]),
+    ("run kernel.elf --module folder", &["`folder`", "directory"]),
+    ("run kernel.elf --input folder", &["`folder`", "directory"]),
+    ("run kernel.elf --disk huge", &["`huge`", "longer than"]),
+    ("run kernel.elf --module huge", &["`huge`", "longer than"]),
+    ("run kernel.elf --frames huge", &["`huge`", "longer than"]),
+    ("run kernel.elf --input huge", &["`huge`", "longer than"]),
+    ("run kernel.elf --disk empty.img", &["`empty.img`", "is empty"]),
+    #[cfg(target_os = "linux")]
+    ("run kernel.elf --disk pipe", &["`pipe`", "not a regular file"]),
+    #[cfg(target_os = "linux")]
+    ("run kernel.elf --module pipe", &["`pipe`", "not a regular file"]),
+    #[cfg(unix)]
+    ("run kernel.elf --frames /dev/zero", &["`/dev/zero`", "not a regular file"]),
+    #[cfg(target_os = "linux")]
+    ("run kernel.elf --input pipe", &["`pipe`", "not a regular file"]),
     ("run hello --serial --json", &["--serial", "--json"]),
     // The other verbs.
     ("list helo", &["helo", "did you mean `hello`"]),

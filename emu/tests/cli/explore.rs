@@ -12,6 +12,8 @@ fn a_guest_that_does_not_come_to_its_mark_in_time_is_no_answer() {
         for words in ["no answer: `flood.elf`", "after 1 s", "raise --time", "--whole"] {
             assert!(said.stderr.contains(words), "{said:?}");
         }
+        let report = folder.run(&format!("{verb} flood.elf --time 1 --json")).exits_with(3).json();
+        assert!(report["no_answer"].as_str().is_some_and(|reason| reason.contains("after 1 s")), "{report}");
     }
 }
 
@@ -20,6 +22,33 @@ fn a_guest_that_ends_before_its_mark_is_refused() {
     let folder = Folder::new().with("halt.elf", &Elf::default().file(HALT));
     let said = folder.run("explore halt.elf --time 60").exits_with(2);
     assert!(said.stderr.contains("`halt.elf` has no region to explore"), "{said:?}");
+}
+
+#[test]
+fn a_guest_without_a_region_is_told_by_its_last_words() {
+    let said = Folder::new().run("explore dekker --cores 1").exits_with(2);
+    assert!(
+        said.stderr.contains("exited with code 101")
+            && said.stderr.contains("and last said `this program is written for 2 cores, not 1`"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_a_strategy_does_not_listen_to_is_refused() {
+    let folder = Folder::new();
+    for (options, words) in [
+        ("--bound 3", ["--bound is for --strategy bounded and pct", "nothing to exhaustive"]),
+        ("--runs 5", ["--runs is for --strategy pct and random", "nothing to exhaustive"]),
+        ("--seed 1 --strategy bounded", ["--seed is for --strategy pct and random", "nothing to bounded"]),
+        ("--bound 3 --strategy random", ["--bound is for", "nothing to random"]),
+        ("--strategy pct --bound 0", ["pct", "1 or more"]),
+    ] {
+        let said = folder.run(&format!("explore store-buffering {options}")).exits_with(2);
+        assert!(words.iter().all(|words| said.stderr.contains(words)), "{options}: {said:?}");
+    }
+    folder.run("explore store-buffering --strategy pct --bound 2 --runs 20 --seed 3").exits_with(1);
+    folder.run("explore store-buffering --strategy bounded --bound 0").exits_with(1);
 }
 
 #[test]

@@ -61,6 +61,16 @@ fn a_disk_is_written_only_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_file_that_ends_inside_a_sector_keeps_its_length() {
+    let disk = &boot_disk()[..3 * 512 + 7];
+    let folder = Folder::new().with("boot.img", disk);
+    folder.run("run boot.img --cores 1 --commit").exits_with(0);
+    let after = folder.read("boot.img");
+    assert!(after[512..1024].iter().all(|byte| *byte == 0), "it was written to");
+    assert_eq!((after.len(), &after[1024..]), (disk.len(), &disk[1024..]));
+}
+
+#[test]
 fn committing_needs_a_disk() {
     let said = Folder::new().run("run hello --commit").exits_with(2);
     assert!(said.stderr.contains("--disk"), "{said:?}");
@@ -98,6 +108,28 @@ fn the_mouse_does_what_a_script_says_and_is_recorded() {
 }
 
 #[test]
+fn what_the_guest_has_not_taken_is_said() {
+    let script = b"# nobody reads this\nmouse press left\nmouse move 1 1\nafter \"never\" keys \"a\"\n";
+    let folder = Folder::new().with("mouse.img", &boots(MOUSE_READER)).with("input", script);
+    let run = "run mouse.img --cores 1 --max-steps 3000000 --input input";
+    let said = folder.run(run).exits_with(3);
+    let expected = "input    not done: 1 line of --input (line 4), first after \"never\" keys \"a\"\n";
+    assert!(said.stderr.contains(expected), "{said:?}");
+    let undone = folder.run(&format!("{run} --json")).json()["undone"].clone();
+    assert_eq!((&undone["lines"], &undone["first_line"], &undone["keys"]), (&1.into(), &4.into(), &0.into()));
+    // Nobody takes a key: one lies in the keyboard's buffer.
+    let folder = folder.with("halt.img", &boots(&[0xfa, 0xf4]));
+    let said = folder.run("run halt.img --cores 1 --serial --keys abcdefghijklmnopqrstuvw --input input");
+    let expected = " characters of --keys and 3 lines of --input (from line 2), first keys \"";
+    assert!(said.stderr.contains(expected), "{said:?}");
+    let said = folder.run(r"run keyboard/typed --keys hello\u0003").exits_with(0);
+    assert!(!said.stderr.contains("not done"), "{said:?}");
+    let raw = folder.run("run keyboard/typed --keys hello\u{3} --json").exits_with(0).json();
+    let escaped = folder.run(r"run keyboard/typed --keys hello\u0003 --json").exits_with(0).json();
+    assert_eq!(raw["trace_hash"], escaped["trace_hash"], "a character may be given as it is");
+}
+
+#[test]
 fn a_timer_that_nobody_hears_keeps_no_machine_awake() {
     let mut hears_serial = SLEEPER.to_vec();
     hears_serial[MASK_AT] = 0xef;
@@ -117,7 +149,10 @@ fn wrong_input_is_refused_before_anything_runs() {
     let folder = Folder::new().with("input", b"keys ls").with("capture", b"nothing");
     let said = folder.run("run keyboard/typed --input input").exits_with(2);
     assert!(said.stderr.contains("line 1") && said.stderr.contains("quotes"), "{said:?}");
-    folder.run(r"run keyboard/typed --keys \q").exits_with(2);
+    let said = folder.run(r"run keyboard/typed --keys \q").exits_with(2);
+    assert!(said.stderr.contains(r"--keys: `\q` is no escape"), "{said:?}");
+    let said = folder.run("run keyboard/typed --keys \u{1}ü").exits_with(2);
+    assert!(said.stderr.contains("no key of a US keyboard writes 'ü'"), "{said:?}");
     folder.run("run keyboard/typed --input nowhere").exits_with(2);
     folder.run("run keyboard/typed --disk nowhere").exits_with(2);
     let said = folder.with("boot.img", &boot_disk()).run("run boot.img --frames capture").exits_with(2);
@@ -134,7 +169,10 @@ fn what_the_network_card_sends_can_be_captured() {
 }
 
 #[test]
-fn interrupts_may_be_held_off_for_as_long_as_a_number_can_say() {
-    let longest = Folder::new().run("run timer/periodic --irq-jitter 18446744073709551615 --max-steps 1000000");
+fn interrupts_may_be_held_off_for_long_and_not_for_ever() {
+    let folder = Folder::new();
+    let longest = folder.run("run timer/periodic --irq-jitter 1000000000 --max-steps 1000000");
     assert!(longest.code == 0 || longest.code == 3, "{longest:?}");
+    let said = folder.run("run timer/periodic --irq-jitter 1000000001").exits_with(2);
+    assert!(said.stderr.contains("--irq-jitter") && said.stderr.contains("1000000000"), "{said:?}");
 }

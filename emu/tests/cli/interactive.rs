@@ -81,10 +81,12 @@ fn a_replay_has_nobody_to_type() {
 #[cfg(unix)]
 mod at_a_terminal {
     use super::*;
+    use crate::cli::elf::{Elf, LOOP};
     use rustix::fs::{Mode, OFlags, open};
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{LocalModes, Termios, tcgetattr};
     use std::fs::File;
+    use std::io::Read;
     use std::os::fd::OwnedFd;
     use std::process::Child;
     use std::time::{Duration, Instant};
@@ -125,6 +127,48 @@ mod at_a_terminal {
             let now = self.modes();
             (now.local_modes, now.input_modes, now.output_modes)
                 == (before.local_modes, before.input_modes, before.output_modes)
+        }
+    }
+
+    /// What the terminal shows of the command with these settings, up to and with `end`.
+    fn shown(folder: &Folder, arguments: &str, settings: &[(&str, &str)], end: &str) -> String {
+        let Terminal { keys: mut screen, program } = Terminal::new();
+        let mut command = folder.command(&arguments.split(' ').collect::<Vec<_>>());
+        command.env("TERM", "xterm").envs(settings.iter().copied()).stdout(Stdio::null()).stderr(program);
+        let mut child = command.spawn().expect("the command can be started");
+        // Nobody but the command has the terminal now: it closes when the command ends.
+        drop(command);
+        let (mut text, mut bytes) = (String::new(), [0; 256]);
+        while !text.contains(end) {
+            let length = screen.read(&mut bytes).unwrap_or(0);
+            assert!(length > 0, "no `{end}` in {text:?}");
+            text += &String::from_utf8_lossy(&bytes[..length]);
+        }
+        child.kill().and_then(|()| child.wait()).expect("it can be ended");
+        text
+    }
+
+    #[test]
+    fn a_long_silent_run_shows_how_far_it_has_come() {
+        let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+        let text = shown(&folder, "run loop.elf --max-steps 9000000000", &[], " steps of at most 9,000,000,000");
+        assert!(!text.contains("given up"), "it is shown while the run goes on: {text}");
+    }
+
+    #[test]
+    fn who_wants_no_colours_gets_no_escape_sequence() {
+        let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
+        let drawn = shown(&folder, "check hello --runs 100", &[], "kept");
+        assert!(drawn.contains('\x1b'), "{drawn:?}");
+        for setting in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            for (arguments, end) in [
+                ("check hello --runs 100", "kept"),
+                ("explore dekker/mfence --dot none", "no violation"),
+                ("run hello", "replay"),
+            ] {
+                let text = shown(&folder, arguments, &[setting], end);
+                assert!(!text.contains('\x1b'), "{arguments}: {text:?}");
+            }
         }
     }
 

@@ -39,8 +39,8 @@ fn disasm_marks_what_the_memory_model_cares_about() {
 
     let said = folder.run("disasm echo.elf --from 0x100008 --to 0x10000e").exits_with(0);
     let lines: Vec<_> = said.stdout.lines().collect();
-    assert_eq!(lines[0], "  100008  66 ba f8 03                                 mov dx, 0x3f8");
-    assert_eq!(lines[1], "  10000c  f3 6e                           port        rep outsb");
+    assert_eq!(lines[0], "  0x100008  66 ba f8 03                                 mov dx, 0x3f8");
+    assert_eq!(lines[1], "  0x10000c  f3 6e                           port        rep outsb");
     assert_eq!(lines[2..], [""]);
 }
 
@@ -53,5 +53,18 @@ fn completions_and_help_are_there() {
     for verb in ["", "list", "run", "check", "disasm", "completions"] {
         let said = folder.run(&format!("{verb} --help")).exits_with(0);
         assert!(said.stdout.contains("fencepost "), "{said:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_cannot_be_written_is_no_success() {
+    let folder = Folder::new();
+    for arguments in ["--help", "run --help", "--version", "list"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let mut command = folder.command(&arguments.split(' ').collect::<Vec<_>>());
+        let said = super::fencepost::Said::from(command.stdout(full).output().expect("it can be started"));
+        assert_eq!(said.code, 2, "{arguments}: {said:?}");
+        assert!(said.stderr.contains("cannot write to standard output"), "{arguments}: {said:?}");
     }
 }

@@ -22,6 +22,18 @@ fn a_fault_is_1_and_names_its_instruction() {
 }
 
 #[test]
+fn a_fault_says_why_no_handler_ran() {
+    let none = "no handler was entered: the guest has not loaded an interrupt table (IDT)";
+    let said = run(b"\xcc", "--cores 1").exits_with(1); // int3
+    assert!(said.stderr.contains("breakpoint") && said.stderr.contains(none), "{said:?}");
+    assert_eq!(run(b"\xcc", "--cores 1 --json").json()["fault"]["handler"], none);
+    // lidt [table]; int3; table: limit 0xff, base 0
+    let code = b"\x0f\x01\x1c\x25\x09\x00\x10\x00\xcc\xff\x00\0\0\0\0\0\0\0\0";
+    let said = run(code, "--cores 1").exits_with(1);
+    assert!(said.stderr.contains("look at gate 3 of the interrupt table (IDT) at 0x0 with limit 0xff"), "{said:?}");
+}
+
+#[test]
 fn a_machine_that_has_halted_is_0_and_the_limit_is_3() {
     assert!(run(HALT, "").exits_with(0).stderr.contains("every core has halted"));
     assert!(run(LOOP, "--max-steps 1000").exits_with(3).stderr.contains("--max-steps"));
@@ -46,6 +58,15 @@ fn a_programs_variant_can_be_said_in_three_ways() {
     let hash = |words: &str| folder.run(&format!("run iriw{words} --json")).json()["trace_hash"].clone();
     assert_eq!(hash("/plain"), hash(" --variant plain"));
     assert_eq!(hash("/plain"), hash(" plain"));
+}
+
+#[test]
+fn a_program_refuses_what_it_is_not_written_for_in_its_own_words() {
+    let folder = Folder::new();
+    let said = folder.run("run store-buffering xyz --serial").exits_with(101);
+    assert_eq!(said.stdout, "this program has no variant `xyz`\n");
+    let said = folder.run("run store-buffering --cores 3 --serial").exits_with(101);
+    assert_eq!(said.stdout, "this program is written for 2 cores, not 3\n");
 }
 
 #[test]

@@ -138,6 +138,19 @@ fn a_segment_over_the_firmwares_tables_or_beyond_ram_is_refused_by_its_address()
 }
 
 #[test]
+fn a_segment_of_elf_headers_below_the_kernel_is_named_with_the_way_out() {
+    let kernel = || Part::load(0x10_0000, 0x10_0000, [header(0, &[]), CODE.to_vec()].concat());
+    let message = |content: &[u8]| {
+        let below = Part::load(0xf_f000, 0xf_f000, content.to_vec());
+        refusal(&open(elf32(0x10_000c, &[kernel(), below])), &settings())
+    };
+    let headers = message(b"\x7fELF and so on");
+    assert!(headers.contains("ELF headers") && headers.contains("-Wl,-n"), "{headers}");
+    let other = message(b"something else");
+    assert!(other.contains("link it elsewhere") && !other.contains("-Wl,-n"), "{other}");
+}
+
+#[test]
 fn what_a_header_requires_and_is_unknown_is_refused() {
     let file = elf32(0x10_000c, &[Part::load(0x10_0000, 0x10_0000, [header(1 << 5, &[]), CODE.to_vec()].concat())]);
     let message = Image::recognise("kernel", file).expect_err("the feature is unknown").to_string();

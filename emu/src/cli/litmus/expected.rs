@@ -1,7 +1,8 @@
 //! Sets of final states to compare with: one JSON object a line, with a path and, per model, an observation and states.
 
 use super::{Explored, Under};
-use crate::cli::failure::{Failure, refuse};
+use crate::cli::failure::Failure;
+use crate::cli::input_file;
 use fencepost::memory_model::MemoryModel;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -26,10 +27,7 @@ struct Verdict {
 impl Expected {
     /// Reads the file at `path`.
     pub(super) fn read(path: &Path) -> Result<Expected, Failure> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => return refuse(format!("cannot read `{}`: {error}", path.display())),
-        };
+        let text = input_file::read_text(path, input_file::LARGEST_CONTENT)?;
         let mut expected = BTreeMap::new();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let malformed = |error: serde_json::Error| {

@@ -22,6 +22,8 @@ pub(super) struct FaultReport {
     source: Option<String>,
     /// The instruction, if there is one.
     instruction: Option<String>,
+    /// Why the guest's own handler did not run, as far as that is known.
+    handler: Option<String>,
 }
 
 impl FaultReport {
@@ -36,17 +38,34 @@ impl FaultReport {
             function: function(&symbols, pc),
             source: source(&symbols, pc),
             instruction: instruction.map(|instruction| assembly::text(&instruction)),
+            handler: handler(run, core, fault),
         }
     }
 
-    /// Where it happened: function, source, instruction, as far as they are known.
+    /// Where it happened, and why it was not handled: function, source, instruction, as far as they are known.
     pub(super) fn places(&self) -> Vec<String> {
         let place = match (&self.function, &self.source) {
             (Some(function), Some(source)) => Some(format!("in {function}, {source}")),
             (Some(place), None) | (None, Some(place)) => Some(format!("in {place}")),
             (None, None) => None,
         };
-        place.into_iter().chain(self.instruction.clone()).collect()
+        place.into_iter().chain(self.instruction.clone()).chain(self.handler.clone()).collect()
+    }
+}
+
+/// What there is to say of the handler that `core` could not enter.
+fn handler(run: &mut Run, core: CoreId, fault: Fault) -> Option<String> {
+    let table = run.machine().state().cores[core.index()].cpu.idt;
+    match fault {
+        Fault::Exception { .. } if table.limit == 0 => {
+            Some("no handler was entered: the guest has not loaded an interrupt table (IDT)".into())
+        }
+        Fault::Exception { vector, .. } => Some(format!(
+            "no handler could be entered: look at gate {vector} of the interrupt table (IDT) at {:#x} with limit {:#x}, \
+             and at the handler's stack",
+            table.base, table.limit
+        )),
+        Fault::NothingToFetch => None,
     }
 }
 

@@ -3,9 +3,11 @@
 use crate::cli::colour;
 use crate::cli::failure::{Failure, note, refuse};
 use crate::cli::guest::{Target, quoted, quoted_path};
-use crate::cli::output_file::{OutputFile, OutputStream};
+use crate::cli::output_file::{OutputFile, OutputStream, is_same_file};
+use crate::cli::progress;
 use crate::cli::replayed::Replayed;
 use crate::cli::run::Run;
+use crate::cli::run::life::Life;
 use crate::cli::run::report::{Asked, Report};
 use crate::cli::run::terminal;
 use crate::cli::run::watcher::{Trace, Watcher, too_long};
@@ -31,7 +33,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
     let settings = bench.current_settings().clone();
     // An image that does not fit is refused here, before anything is said about outputs.
     Machine::new(&image, settings.clone())?;
-    let outputs = Outputs::check(run, &inputs(target, replayed.as_ref()))?;
+    let outputs = Outputs::check(run, &inputs(run, target, replayed.as_ref()))?;
     let disks = disks(run, &image)?;
 
     let mut watcher = outputs.watcher(run)?;
@@ -49,7 +51,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
 
     let schedule = finished.schedule();
     outputs.write(run, target, &settings, &finished, schedule.as_ref())?;
-    commit(&disks, &finished)?;
+    commit(&disks, &image, &finished)?;
     let asked = Asked {
         target,
         image: &image,
@@ -105,8 +107,9 @@ fn prepare(
 }
 
 /// The files that the run reads.
-fn inputs<'a>(target: &'a Target, replayed: Option<&'a Replayed>) -> Vec<&'a Path> {
-    target.file().into_iter().chain(replayed.and_then(|replayed| replayed.file.as_deref())).collect()
+fn inputs<'a>(run: &'a Run, target: &'a Target, replayed: Option<&'a Replayed>) -> Vec<&'a Path> {
+    let schedule = replayed.and_then(|replayed| replayed.file.as_deref());
+    target.files().into_iter().chain(schedule).chain(run.input.as_deref()).collect()
 }
 
 /// The files that the run writes.
@@ -163,10 +166,14 @@ impl Outputs {
             None => Trace::None,
         };
         let is_human = !run.json && !run.serial;
+        // Who types sees what the guest answers; a trace on the terminal leaves no line for anything else.
+        let has_free_line = run.interactive.is_none() && !self.traces_to_stdout;
+        let life = (has_free_line && progress::is_drawn()).then(|| Life::new(run.step_limit()));
         Ok(Watcher::new()
             .serial(run.serial || is_human && !self.traces_to_stdout)
             .console(is_human)
             .trace(trace)
+            .life(life)
             .other_outputs(self.record.is_some() || self.screenshot.is_some() || self.trace.is_some())
             .recorded(self.record.is_some()))
     }
@@ -211,13 +218,25 @@ fn disks(run: &Run, image: &Image) -> Result<Vec<OutputFile>, Failure> {
     if files.is_empty() {
         return refuse("--commit writes into the files of disks, and there are none; give some with --disk");
     }
+    for (index, file) in files.iter().enumerate() {
+        if files[..index].iter().any(|other| is_same_file(other, file)) {
+            return refuse(format!(
+                "--commit would write two disks into `{}`; give each disk a file of its own",
+                file.display()
+            ));
+        }
+    }
     files.iter().map(|file| OutputFile::check(file)).collect()
 }
 
 /// Writes each disk that has been written to into its file.
-fn commit(files: &[OutputFile], finished: &testbench::Run) -> Result<(), Failure> {
-    for (index, file) in files.iter().enumerate() {
-        if let Some(content) = finished.changed_disk(index) {
+fn commit(files: &[OutputFile], image: &Image, finished: &testbench::Run) -> Result<(), Failure> {
+    for ((index, file), before) in files.iter().enumerate().zip(image.disks()) {
+        if let Some(mut content) = finished.changed_disk(index) {
+            // A file that ends inside a sector keeps its length, unless something has been written behind its end.
+            if content.iter().skip(before.len()).all(|byte| *byte == 0) {
+                content.truncate(before.len());
+            }
             file.write(&content)?;
         }
     }

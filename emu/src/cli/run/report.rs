@@ -5,6 +5,7 @@ use crate::cli::failure::note;
 use crate::cli::guest::{Subject, Target};
 use crate::cli::run::fault::FaultReport;
 use crate::cli::run::point::Point;
+use crate::cli::run::undone::Undone;
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::counted;
 use fencepost::devices::TICKS_PER_SECOND;
@@ -75,6 +76,8 @@ pub(super) struct Report {
     trace_hash: String,
     serial: String,
     debug_console: String,
+    /// What was to be typed and was not; `null` when all was.
+    undone: Option<Undone>,
     /// The command line that gives this run again.
     replay: Option<String>,
     /// The schedule, if it was recorded.
@@ -169,6 +172,7 @@ impl Report {
             trace_hash: format!("{:016x}", run.trace_hash()),
             serial: run.serial(),
             debug_console: run.debug_console(),
+            undone: Undone::of(run.script_left()),
             replay,
             schedule: None,
             explore,
@@ -195,9 +199,9 @@ impl Report {
         }
     }
 
-    /// Whether the guest came to an end, or where it was wanted.
+    /// Whether the guest came to an end, or where it was wanted, and took all that was to be typed.
     pub(super) fn is_complete(&self) -> bool {
-        self.missed.is_none() && !matches!(self.ended, How::Faulted | How::StepLimit)
+        self.missed.is_none() && self.undone.is_none() && !matches!(self.ended, How::Faulted | How::StepLimit)
     }
 
     /// Writes the summary to standard error.
@@ -251,6 +255,9 @@ impl Report {
         }
         if let Some(missed) = &self.missed {
             note(&format!("         before {missed} of --until"));
+        }
+        if let Some(undone) = &self.undone {
+            note(&format!("input    {undone}"));
         }
     }
 }

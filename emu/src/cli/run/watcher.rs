@@ -2,6 +2,7 @@
 
 use crate::cli::failure::{Failure, note, refuse};
 use crate::cli::output_file::OutputStream;
+use crate::cli::run::life::Life;
 use crate::cli::stdout::Stdout;
 use fencepost::schedule::MOST_CHOICES;
 use fencepost::trace::{Event, Line};
@@ -33,6 +34,8 @@ pub(super) struct Watcher {
     has_other_outputs: bool,
     /// Choices recorded so far, at least; `None` when none are recorded.
     recorded: Option<usize>,
+    /// Shows that a silent run goes on; `None` where nobody looks.
+    life: Option<Life>,
     console_line: Vec<u8>,
     last_serial: Option<u8>,
     failure: Option<Failure>,
@@ -48,6 +51,7 @@ impl Watcher {
             trace: Trace::None,
             has_other_outputs: false,
             recorded: None,
+            life: None,
             console_line: Vec::new(),
             last_serial: None,
             failure: None,
@@ -84,6 +88,12 @@ impl Watcher {
         self
     }
 
+    /// A silent run shows that it goes on.
+    pub(super) fn life(mut self, life: Option<Life>) -> Watcher {
+        self.life = life;
+        self
+    }
+
     /// Takes an event.
     pub(super) fn take(&mut self, line: &Line) -> ControlFlow<()> {
         match self.pass_on(line) {
@@ -102,6 +112,7 @@ impl Watcher {
 
     /// The run is over: lets the rest appear and completes the trace.
     pub(super) fn finish(mut self) -> Result<Finished, Failure> {
+        self.give_way();
         if let Some(failure) = self.failure {
             return Err(failure);
         }
@@ -114,10 +125,25 @@ impl Watcher {
         if self.shows_console && !self.console_line.is_empty() {
             note(&String::from_utf8_lossy(&self.console_line));
         }
+        let finished = Finished { is_inside_line: self.is_inside_line() };
         if let Trace::File(file) = self.trace {
             file.finish()?;
         }
-        Ok(Finished { is_inside_line: self.last_serial.is_some_and(|byte| byte != b'\n') })
+        Ok(finished)
+    }
+
+    /// Whether serial output was shown and its last line has not ended.
+    fn is_inside_line(&self) -> bool {
+        self.last_serial.is_some_and(|byte| byte != b'\n')
+    }
+
+    fn give_way(&mut self) {
+        self.life.iter_mut().for_each(Life::give_way);
+    }
+
+    fn show_life(&mut self, steps: u64) {
+        let may_show = !self.is_inside_line();
+        self.life.iter_mut().for_each(|life| life.went_on(steps, may_show));
     }
 
     fn pass_on(&mut self, line: &Line) -> Result<(), Failure> {
@@ -129,12 +155,18 @@ impl Watcher {
                 Ok(())
             }
             // A choice has ended: what it said appears, so that a prompt without a newline is seen.
-            Event::Ran { .. } | Event::Accessed { .. } => {
-                self.count_choice()?;
-                self.stdout.as_mut().map_or(Ok(()), Stdout::flush)
+            Event::Ran { steps, .. } => {
+                self.show_life(steps);
+                self.end_choice()
             }
+            Event::Accessed { .. } => self.end_choice(),
             _ => Ok(()),
         }
+    }
+
+    fn end_choice(&mut self) -> Result<(), Failure> {
+        self.count_choice()?;
+        self.stdout.as_mut().map_or(Ok(()), Stdout::flush)
     }
 
     fn pass_to_trace(&mut self, line: &Line) -> Result<(), Failure> {
@@ -150,6 +182,7 @@ impl Watcher {
         if !self.shows_serial {
             return Ok(());
         }
+        self.give_way();
         self.last_serial = Some(byte);
         self.stdout.as_mut().map_or(Ok(()), |stdout| stdout.write(&[byte]))
     }
@@ -163,6 +196,7 @@ impl Watcher {
         }
         // Outcomes are in the summary.
         if self.shows_console && !self.console_line.starts_with(b"outcome: ") {
+            self.give_way();
             note(&String::from_utf8_lossy(&self.console_line));
         }
         self.console_line.clear();

@@ -1,5 +1,6 @@
 //! The first instructions of every core.
 
+use crate::panic::refuse;
 use crate::{BootInfo, Verdict, pause};
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -71,12 +72,14 @@ impl Core {
 
     /// Ends the run if the program was started on any other number of cores than it is written for.
     pub fn require_count(&self, count: usize) {
-        assert_eq!(self.count, count, "this program is written for {count} cores");
+        if self.count != count {
+            refuse(format_args!("this program is written for {count} cores, not {}", self.count));
+        }
     }
 
     /// Ends the run: the command line names a variant that this program does not have.
     pub fn unknown_variant(&self, name: &str) -> ! {
-        panic!("this program has no variant `{name}`")
+        refuse(format_args!("this program has no variant `{name}`"))
     }
 
     /// Ends the run with this outcome if this is core 0, which speaks for all; parks any other core.

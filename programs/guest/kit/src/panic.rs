@@ -2,6 +2,7 @@
 
 use crate::outcome::take_the_floor;
 use crate::{exit, println};
+use core::fmt;
 use core::panic::PanicInfo;
 
 /// As for a Rust program on an operating system.
@@ -11,5 +12,12 @@ const PANICKED: u8 = 101;
 fn panic(panic: &PanicInfo<'_>) -> ! {
     take_the_floor();
     println!("{panic}");
+    exit(PANICKED)
+}
+
+/// Ends the run as a panic does, because of how the program was started and not of what it does: only that is said.
+pub(crate) fn refuse(why: fmt::Arguments<'_>) -> ! {
+    take_the_floor();
+    println!("{why}");
     exit(PANICKED)
 }

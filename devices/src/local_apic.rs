@@ -11,7 +11,7 @@
 //! A masked timer counts on (11.5.4), and a change between one-shot and periodic takes effect at the end of the count.
 //! The state holds moments of time only while the timer runs.
 //!
-//! Identity and version are as in a Pentium 4 or later: the identity cannot be written, a level de-assert is ignored.
+//! Identity and version are as in a Pentium 4 or later: the identity can be written (11.4.6), a level de-assert is ignored.
 //! Errors interrupt once until ESR is written, masked or not (11.5.3); a message with an illegal vector is sent all the
 //! same, so that its receiver logs it too.
 //! A command that table 11-3 calls invalid, such as NMI to oneself, sends nothing.
@@ -32,6 +32,9 @@ use vectors::Vectors;
 /// A core's interrupt controller.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct LocalApic {
+    /// Which core's it is.
+    number: u8,
+    /// What messages know it by (11.4.6): the number, until software writes another.
     id: u8,
     /// TPR: vectors of this class (bits 7 to 4) and below wait.
     task_priority: u8,
@@ -122,6 +125,7 @@ impl LocalApic {
     /// 3.6.2.2): enabled by software, LINT0 passes the 8259A on and LINT1 is NMI.
     pub fn new(id: u8, is_bootstrap: bool) -> LocalApic {
         let mut apic = LocalApic {
+            number: id,
             id,
             task_priority: 0,
             logical_id: 0,
@@ -202,9 +206,9 @@ impl LocalApic {
         match message.destination {
             Destination::Physical(id) => id == BROADCAST || id == self.id,
             Destination::Logical(mask) => mask == BROADCAST || self.matches_logical(mask),
-            Destination::Itself(sender) => sender == self.id,
+            Destination::Itself(sender) => sender == self.number,
             Destination::All => true,
-            Destination::AllBut(sender) => sender != self.id,
+            Destination::AllBut(sender) => sender != self.number,
         }
     }
 
@@ -304,12 +308,14 @@ impl LocalApic {
 
     /// As after power-up: software has turned it off and on again (11.4.7.2).
     pub fn reset(&mut self) {
-        self.init();
+        *self = LocalApic { pins: self.pins, ..LocalApic::new(self.number, false) };
     }
 
     /// What an INIT message does: all as after power-up but the identity (11.4.7.3), and the pins, which are wires.
     fn init(&mut self) {
-        *self = LocalApic { pins: self.pins, ..LocalApic::new(self.id, false) };
+        let id = self.id;
+        self.reset();
+        self.id = id;
     }
 
     fn read_register(&self, register: Register) -> u32 {
@@ -339,6 +345,7 @@ impl LocalApic {
     fn write_register(&mut self, register: Register, value: u32, now: Ticks) -> Vec<ApicSignal> {
         let [low, .., high] = value.to_le_bytes();
         match register {
+            Register::Id => self.id = high,
             Register::TaskPriority => self.task_priority = low,
             Register::EndOfInterrupt => return self.end_of_interrupt().into_iter().collect(),
             Register::LogicalDestination => self.logical_id = high,
@@ -354,8 +361,7 @@ impl LocalApic {
             Register::InitialCount => self.timer.start(value, now),
             Register::DivideConfiguration => self.timer.set_divide(low, now),
             // For reading.
-            Register::Id
-            | Register::Version
+            Register::Version
             | Register::ArbitrationPriority
             | Register::ProcessorPriority
             | Register::RemoteRead
@@ -395,9 +401,9 @@ impl LocalApic {
         let may_go_to_self = delivery == Delivery::Fixed;
         let destination = match shorthand {
             Shorthand::Itself | Shorthand::All if !may_go_to_self => return None,
-            Shorthand::Itself => Destination::Itself(self.id),
+            Shorthand::Itself => Destination::Itself(self.number),
             Shorthand::All => Destination::All,
-            Shorthand::AllBut => Destination::AllBut(self.id),
+            Shorthand::AllBut => Destination::AllBut(self.number),
             Shorthand::No if self.icr.is_logical() => Destination::Logical(self.icr.destination()),
             Shorthand::No => Destination::Physical(self.icr.destination()),
         };

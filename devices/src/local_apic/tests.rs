@@ -201,6 +201,22 @@ fn init_resets_everything_but_the_identity() {
 }
 
 #[test]
+fn an_identity_that_is_written_is_what_messages_name_until_power_up() {
+    let mut apic = enabled();
+    write(&mut apic, 0x20, 0x0500_0000);
+    let is_meant = |apic: &LocalApic, destination| apic.is_destination(&to(destination));
+    assert!(is_meant(&apic, Destination::Physical(5)) && !is_meant(&apic, Destination::Physical(1)));
+    assert!(
+        is_meant(&apic, Destination::Itself(1)) && !is_meant(&apic, Destination::AllBut(1)),
+        "it is its own all the same"
+    );
+    apic.accept(&Message { delivery: Delivery::Init, ..to(Destination::Physical(5)) });
+    assert_eq!(read(&mut apic, 0x20), 0x0500_0000, "INIT leaves it");
+    apic.reset();
+    assert_eq!(read(&mut apic, 0x20), 0x0100_0000);
+}
+
+#[test]
 fn init_does_not_pull_a_pin() {
     let mut apic = LocalApic::new(0, true);
     let _ = apic.set_line(Lint::Lint0, true);
@@ -460,7 +476,7 @@ fn accesses_that_are_not_architectural_do_no_harm() {
 fn reserved_bits_are_not_kept_and_read_only_registers_do_not_move() {
     let mut apic = enabled();
     for (offset, kept) in [
-        (0x020, 0x0100_0000),
+        (0x020, 0xff00_0000),
         (0x030, 0x0005_0014),
         (TPR, 0xff),
         (SVR, 0x1ff),

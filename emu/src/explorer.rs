@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod explain;
 mod found;
 pub mod graph;
+mod handlers;
 mod hang;
 mod limits;
 mod local;

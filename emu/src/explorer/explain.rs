@@ -1,5 +1,6 @@
 //! One way to an outcome, told step by step, and the step after which it could no longer be avoided.
 
+use super::handlers::{Handlers, Level};
 use super::limits::Limits;
 use super::local::fingerprint;
 use super::op::{Op, Place};
@@ -16,6 +17,7 @@ use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Fault;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// States looked at to find a way with few switches; if they do not suffice the shortest way is told.
@@ -61,12 +63,15 @@ pub struct Row {
     pub core: Option<CoreId>,
     /// Linear address of the instruction; `None` where none executes.
     pub pc: Option<u64>,
-    /// The instruction.
+    /// The instruction; before an interrupt, the one that would have come next.
     pub instruction: Option<String>,
     /// What it does.
     pub effects: Vec<Effect>,
     /// The core's store buffer afterwards, oldest first.
     pub buffer: Vec<Stored>,
+    /// Which of the core's code does it; of an interrupt, its handler.
+    #[serde(skip)]
+    pub(super) level: Level,
 }
 
 /// A core that never comes to its end.
@@ -80,6 +85,9 @@ pub struct Stuck {
     pub instruction: Option<String>,
     /// What it goes on to read and write.
     pub touches: Vec<Touched>,
+    /// Which of the core's code does.
+    #[serde(skip)]
+    pub(super) level: Level,
 }
 
 /// Bytes of memory.
@@ -139,6 +147,8 @@ pub enum Effect {
     Arrive,
     /// An interrupt comes, and the core enters its handler.
     Interrupt,
+    /// The handler of an interrupt ends, with IRET.
+    Return,
     /// The core comes to its end, or halts.
     Finish,
     /// Faults.
@@ -153,16 +163,29 @@ impl Effect {
     pub fn touched(&self) -> Option<Touched> {
         match *self {
             Effect::Load { address, length, .. } => Some(Touched { address, length }),
-            Effect::Store { stored, .. } | Effect::Drain { stored } => {
-                Some(Touched { address: stored.address, length: u64::from(stored.length) })
-            }
+            Effect::Store { stored, .. } | Effect::Drain { stored } => Some(stored.touched()),
             Effect::Fence
             | Effect::Device
             | Effect::Arrive
             | Effect::Interrupt
+            | Effect::Return
             | Effect::Finish
             | Effect::Fault { .. } => None,
         }
+    }
+}
+
+impl Stored {
+    /// Where.
+    pub(super) fn touched(&self) -> Touched {
+        Touched { address: self.address, length: u64::from(self.length) }
+    }
+}
+
+impl Touched {
+    /// Each of them.
+    pub(super) fn bytes(self) -> Range<u64> {
+        self.address..self.address + self.length
     }
 }
 
@@ -255,9 +278,11 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
     let mut rows = Vec::new();
     let mut choices = Vec::new();
     let mut state = first.clone();
+    let mut handlers = Handlers::of(first.cores.len());
     let (mut switches, mut delayed_drains, mut last) = (0, 0, None);
     for &step in steps {
-        let (row, next) = row(world, &state, step, &mut choices);
+        let (mut row, next) = row(world, &state, step, &mut choices);
+        follow(world, (&state, &next), step, &mut handlers, &mut row);
         state = next;
         match step {
             Step::Operate(core) | Step::Interrupt(core) => {
@@ -270,7 +295,7 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         rows.push(row);
     }
     delayed_drains += left_behind(&state, last);
-    let stuck = stuck(world, &state);
+    let stuck = stuck(world, &state, &mut handlers);
     Explanation {
         rows,
         violates: false,
@@ -285,14 +310,42 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
     }
 }
 
+/// Notes in `row`, which is what `step` does between two states, which of its core's code does it, and whether that ends.
+fn follow(world: &mut World, between: (&State, &State), step: Step, handlers: &mut Handlers, row: &mut Row) {
+    let (state, next) = between;
+    match step {
+        Step::Interrupt(core) => {
+            let entered = world.entered.take();
+            let pushed = if let Some(Op::Locked { stores, .. }) = entered { stores } else { Vec::new() };
+            handlers.enter(core, &pushed);
+            row.level = handlers.level(core, None);
+        }
+        Step::Operate(core) => {
+            row.level = level(world, state, core, handlers);
+            let is_end = returns(world, state, next, core) && handlers.leave(core);
+            row.effects.extend(is_end.then_some(Effect::Return));
+        }
+        Step::Drain(core, _) => row.level = level(world, state, core, handlers),
+        Step::Arrive => (),
+    }
+}
+
+/// Which of the code of `core` is at work in `state`.
+fn level(world: &mut World, state: &State, core: CoreId, handlers: &mut Handlers) -> Level {
+    let cpu = &world.locals.local(state.cores[core.index()].local).cpu;
+    let stack_pointer = world.stage.stack_pointer(core, cpu);
+    handlers.level(core, stack_pointer.map(|at| at.0))
+}
+
 /// The cores that have not come to their end in `state`, which is a last one.
-fn stuck(world: &mut World, state: &State) -> Vec<Stuck> {
+fn stuck(world: &mut World, state: &State, handlers: &mut Handlers) -> Vec<Stuck> {
     let mut stuck = Vec::new();
     for core in cores(state.cores.len() as u8).filter(|_| state.stop.is_none()) {
         if *world.op(state, core) != Op::Finished {
             let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
             let instruction = world.stage.instruction_text(core, pc);
-            stuck.push(Stuck { core, pc, instruction, touches: Vec::new() });
+            let level = level(world, state, core, handlers);
+            stuck.push(Stuck { core, pc, instruction, touches: Vec::new(), level });
         }
     }
     if !stuck.is_empty() {
@@ -338,32 +391,29 @@ fn touched_from(world: &mut World, first: &State) -> Vec<BTreeSet<Touched>> {
 fn row(world: &mut World, state: &State, step: Step, choices: &mut Vec<Choice>) -> (Row, State) {
     let next = world.after(state, step, choices);
     let buffer = |core: CoreId| next.cores[core.index()].buffer.entries().iter().map(Stored::from).collect();
-    let row = match step {
-        Step::Arrive => {
-            Row { core: None, pc: None, instruction: None, effects: vec![Effect::Arrive], buffer: Vec::new() }
-        }
-        Step::Interrupt(core) => {
-            let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
-            let effects = vec![Effect::Interrupt];
-            Row { core: Some(core), pc: Some(pc), instruction: None, effects, buffer: buffer(core) }
-        }
+    let place = |world: &mut World, core: CoreId| {
+        let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
+        (Some(pc), world.stage.instruction_text(core, pc))
+    };
+    let (core, (pc, instruction), effects) = match step {
+        Step::Arrive => (None, (None, None), vec![Effect::Arrive]),
+        Step::Interrupt(core) => (Some(core), place(world, core), vec![Effect::Interrupt]),
         Step::Drain(core, index) => {
             let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];
-            let effects = vec![Effect::Drain { stored: entry.into() }];
-            Row { core: Some(core), pc: None, instruction: None, effects, buffer: buffer(core) }
+            (Some(core), (None, None), vec![Effect::Drain { stored: entry.into() }])
         }
-        Step::Operate(core) => {
-            let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
-            Row {
-                core: Some(core),
-                pc: Some(pc),
-                instruction: world.stage.instruction_text(core, pc),
-                effects: effects(world, state, core),
-                buffer: buffer(core),
-            }
-        }
+        Step::Operate(core) => (Some(core), place(world, core), effects(world, state, core)),
     };
+    let buffer = core.map_or(Vec::new(), buffer);
+    let row = Row { core, pc, instruction, effects, buffer, level: Level::default() };
     (row, next)
+}
+
+/// Whether `core` comes to the end of an IRET between `state` and `next`.
+fn returns(world: &mut World, state: &State, next: &State, core: CoreId) -> bool {
+    let pc = world.locals.local(state.cores[core.index()].local).cpu.linear_pc();
+    let has_accesses_left = !world.locals.local(next.cores[core.index()].local).partial.is_empty();
+    next.stop.is_none() && !has_accesses_left && world.stage.is_return(core, pc)
 }
 
 /// What the next operation of `core` does in `state`.

@@ -6,6 +6,7 @@ use super::op::{Beyond, Edge, Op, Place, Taken};
 use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
+use crate::core::cpu_state::{CpuState, SegmentName, gpr};
 use crate::core::decode::{self, Class, Mark};
 use crate::core::interruption::Source;
 use crate::core::tlb::Side;
@@ -304,6 +305,20 @@ impl Stage {
         formatter.options_mut().set_uppercase_hex(false);
         formatter.format(&instruction, &mut text);
         Some(text)
+    }
+
+    /// Whether the instruction at linear address `pc` is IRET.
+    pub(super) fn is_return(&mut self, core: CoreId, pc: u64) -> bool {
+        let seat = self.seat(core);
+        self.machine.instruction_at(seat, pc).is_some_and(|instruction| kind_of(&instruction) == Kind::Return)
+    }
+
+    /// The physical address of the top of the stack of `core`, whose registers are `cpu`; `None` where none is mapped.
+    pub(super) fn stack_pointer(&mut self, core: CoreId, cpu: &CpuState) -> Option<PhysAddr> {
+        let seat = self.seat(core);
+        let linear = cpu.segment(SegmentName::Ss).base.wrapping_add(cpu.gpr[gpr::RSP]);
+        let tlb = &self.machine.state().cores[seat.index()].tlb;
+        tlb.translate(Side::Data, linear, &paging::Mode::of(cpu), &self.base)
     }
 
     fn seat(&self, core: CoreId) -> CoreId {

@@ -135,6 +135,28 @@ fn of_a_long_store_buffer_both_ends_are_told() {
 }
 
 #[test]
+fn an_interrupt_is_told_with_what_it_comes_into_and_what_its_handler_does() {
+    let folder = Folder::new();
+    let said = folder.run("explore irq-lost-wakeup").exits_with(1);
+    let story = [
+        "HAPPENED is 0",
+        "hlt\n        an interrupt comes before it: the handler is entered",
+        "HAPPENED = 1, buffered [HAPPENED=1]",
+        "iretq\n        the handler has ended",
+    ];
+    let places: Vec<_> = story.iter().map(|part| said.stdout.find(part)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{said:?}");
+    let told = &folder.run("explore irq-lost-wakeup --json").exits_with(1).json()["models"][0]["told"];
+    let rows = told["rows"].as_array().expect("rows");
+    for (effect, instruction) in [("interrupt", "hlt"), ("return", "iretq")] {
+        let is = |it: &serde_json::Value| it["effect"] == effect;
+        let has = |row: &&serde_json::Value| row["effects"].as_array().is_some_and(|effects| effects.iter().any(is));
+        let row = rows.iter().find(has).expect("it is told");
+        assert_eq!(row["instruction"], instruction);
+    }
+}
+
+#[test]
 fn a_fault_is_told_with_its_cause() {
     let folder = Folder::new().with("fault.elf", &Elf::default().file(FAULT));
     let said = folder.run("explore fault.elf --whole").exits_with(1);

@@ -141,11 +141,20 @@ impl Timeline<'_> {
 
     /// Whether a row says something about how the cores meet.
     fn is_telling(&self, row: &Row) -> bool {
-        row.effects.iter().any(|effect| match effect {
+        row.effects.iter().any(|effect| self.is_told(effect))
+    }
+
+    fn is_told(&self, effect: &Effect) -> bool {
+        match effect {
             Effect::Load { .. } | Effect::Store { .. } | Effect::Drain { .. } => self.shared.has(effect),
-            Effect::Fence | Effect::Device | Effect::Arrive | Effect::Interrupt | Effect::Fault { .. } => true,
+            Effect::Fence
+            | Effect::Device
+            | Effect::Arrive
+            | Effect::Interrupt
+            | Effect::Return
+            | Effect::Fault { .. } => true,
             Effect::Finish => false,
-        })
+        }
     }
 
     /// The lines of a row.
@@ -154,9 +163,10 @@ impl Timeline<'_> {
         if let Some(pc) = row.pc {
             cells.push(self.place(pc, row.instruction.as_deref()));
         }
-        for effect in &row.effects {
-            cells.push(self.effect(effect, row, before));
-        }
+        // What an IRET reads besides is no part of the story.
+        let ends_handler = row.effects.contains(&Effect::Return);
+        let effects = row.effects.iter().filter(|effect| !ends_handler || self.is_told(effect));
+        cells.extend(effects.map(|effect| self.effect(effect, row, before)));
         cells
     }
 
@@ -178,31 +188,34 @@ impl Timeline<'_> {
             }
             Effect::Store { stored, buffered } => {
                 let what = format!("{indent}{} = {}", self.name(stored.address), shown(stored.value));
-                if *buffered { format!("{what}, buffered {}", self.buffer(&row.buffer)) } else { what }
+                if *buffered { format!("{what}, buffered [{}]", self.buffer(row)) } else { what }
             }
             Effect::Drain { stored } => {
-                let rest =
-                    if row.buffer.is_empty() { String::new() } else { format!(", left {}", self.buffer(&row.buffer)) };
+                let left = self.buffer(row);
+                let rest = if left.is_empty() { String::new() } else { format!(", left [{left}]") };
                 format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), shown(stored.value))
             }
             Effect::Fence => format!("{indent}fence"),
             Effect::Device => format!("{indent}reaches a device"),
             Effect::Arrive => format!("{indent}a posted write arrives"),
-            Effect::Interrupt => format!("{indent}an interrupt comes: the handler is entered"),
+            Effect::Interrupt => format!("{indent}an interrupt comes before it: the handler is entered"),
+            Effect::Return => format!("{indent}the handler has ended"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),
         }
     }
 
-    fn buffer(&self, buffer: &[Stored]) -> String {
+    /// What is in the buffer after `row`, without the frame of an interrupt and what its handler has pushed.
+    fn buffer(&self, row: &Row) -> String {
+        let is_on_stack = |stored: &Stored| row.core.is_some_and(|core| self.shared.is_on_stack(core, stored));
         let entry = |stored: &Stored| format!("{}={}", self.name(stored.address), shown(stored.value));
-        let mut entries: Vec<String> = buffer.iter().map(entry).collect();
+        let mut entries: Vec<String> = row.buffer.iter().filter(|stored| !is_on_stack(stored)).map(entry).collect();
         if entries.len() > MOST_ENTRIES {
             let middle = MOST_ENTRIES / 2..entries.len() - MOST_ENTRIES / 2;
             let more = format!("... {} more ...", middle.len());
             entries.splice(middle, [more]);
         }
-        format!("[{}]", entries.join(" "))
+        entries.join(" ")
     }
 
     fn name(&self, address: u64) -> String {

@@ -210,7 +210,7 @@ fn an_identity_that_is_written_is_what_messages_name_until_power_up() {
         is_meant(&apic, Destination::Itself(1)) && !is_meant(&apic, Destination::AllBut(1)),
         "it is its own all the same"
     );
-    apic.accept(&Message { delivery: Delivery::Init, ..to(Destination::Physical(5)) });
+    let _ = apic.accept(&Message { delivery: Delivery::Init, ..to(Destination::Physical(5)) });
     assert_eq!(read(&mut apic, 0x20), 0x0500_0000, "INIT leaves it");
     apic.reset();
     assert_eq!(read(&mut apic, 0x20), 0x0100_0000);

@@ -1,6 +1,7 @@
 //! IA32_APIC_BASE: each core's local APIC is where that core says (SDM 3A 11.4.4).
 
 use super::control_registers::refused;
+use super::memory_types::wrmsr;
 use super::testbed::*;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -14,10 +15,7 @@ const BOOTSTRAP: u64 = 1 << 8;
 const ID: u64 = 0x20;
 
 fn write(a: &mut CodeAssembler, value: u64) -> Result<(), IcedError> {
-    a.mov(ecx, APIC_BASE)?;
-    a.mov(eax, value as u32)?;
-    a.mov(edx, (value >> 32) as u32)?;
-    a.wrmsr()
+    wrmsr(a, APIC_BASE, value)
 }
 
 /// Stores what is at `address` into `to`.

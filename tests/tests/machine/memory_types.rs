@@ -21,7 +21,7 @@ const BASE_2: u32 = 0x204;
 const MASK_2: u32 = 0x205;
 const DEFAULT_TYPE: u32 = 0x2ff;
 
-fn wrmsr(a: &mut CodeAssembler, number: u32, value: u64) -> Result<(), IcedError> {
+pub(crate) fn wrmsr(a: &mut CodeAssembler, number: u32, value: u64) -> Result<(), IcedError> {
     a.mov(ecx, number)?;
     a.mov(eax, value as u32)?;
     a.mov(edx, (value >> 32) as u32)?;

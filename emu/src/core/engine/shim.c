@@ -403,7 +403,7 @@ struct fencepost_page {
     /* Out: not to be cached. */
     uint32_t asks_again;
     /* Out: this engine is not to make the access. */
-    uint32_t is_refused, unused;
+    uint32_t is_refused;
 };
 
 /* What is asked for at a miss of the engine's own cache of translations. */

@@ -63,7 +63,6 @@ pub(super) struct PageFill {
     lost_page: u64,
     asks_again: u32,
     is_refused: u32,
-    unused: u32,
 }
 
 impl PageFill {

@@ -6,6 +6,7 @@ use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::devices::PhysAddr;
 use fencepost::machine::State;
+use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -14,6 +15,7 @@ const NEW: i32 = 5;
 const PRESENT_WRITABLE: u64 = 3;
 const GLOBAL: u64 = 1 << 8;
 const CR4_PGE: i32 = 1 << 7;
+const VECTOR: u8 = 0x40;
 /// How often a page is read: enough for the fast engine.
 const TIMES: i32 = 200;
 /// The table of the first GiB's 2 MiB regions.
@@ -271,4 +273,31 @@ fn a_page_table_in_a_page_that_has_held_code_is_marked_and_used_like_any_other()
     for steps in [1, 7, 1000] {
         assert!(run(&code, steps, Between::Nothing) == whole, "{steps} steps");
     }
+}
+
+#[test]
+fn an_interrupt_forgets_no_translation_on_a_machine_that_has_executed_nothing_before() {
+    let code = |a: &mut CodeAssembler| {
+        let mut forever = a.create_label();
+        handler(a, &[VECTOR], |a| a.hlt())?;
+        load_idt(a)?;
+        store(a, apic::SVR, apic::ENABLED)?;
+        read_often(a, SCATTERED, rbx)?;
+        store(a, apic::ICR_LOW, apic::TO_SELF | apic::ASSERT | u32::from(VECTOR))?;
+        a.sti()?;
+        a.set_label(&mut forever)?;
+        a.jmp(forever)
+    };
+    let interrupt = Choice::Interrupt { core: CoreId(0) };
+    let mut warm = paged(TSO, &[&code]);
+    warm.apply(Choice::Run { core: CoreId(0), steps: 2000, drained: true });
+    let snapshot = warm.machine.snapshot();
+    let mut cold = paged(TSO, &[&code]);
+    cold.machine.restore(&snapshot);
+    for t in [&mut warm, &mut cold] {
+        t.apply(interrupt);
+        t.run(0);
+    }
+    assert_eq!(cold.state().cores, warm.state().cores);
+    assert!(cold.state() == warm.state());
 }

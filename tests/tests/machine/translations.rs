@@ -5,7 +5,7 @@ use super::testbed::*;
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::devices::PhysAddr;
-use fencepost::machine::State;
+use fencepost::machine::{Settings, State};
 use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -18,6 +18,10 @@ const CR4_PGE: i32 = 1 << 7;
 const VECTOR: u8 = 0x40;
 /// How often a page is read: enough for the fast engine.
 const TIMES: i32 = 200;
+/// More than the least: engines know it in pieces.
+const RAM: u64 = 4 << 20;
+/// The end of the stack, which is mapped.
+const STACK: u64 = 0x1f_0000;
 /// The table of the first GiB's 2 MiB regions.
 const DIRECTORY: u64 = DATA + 0x2000;
 
@@ -61,9 +65,17 @@ enum Between {
     GoesOnElsewhere,
 }
 
+fn machine(code: Code) -> Testbed {
+    let with_stack = |a: &mut CodeAssembler| {
+        a.mov(rsp, STACK)?;
+        code(a)
+    };
+    paged_with(Settings { ram_bytes: RAM, ..settings(TSO, 1) }, &[&with_stack])
+}
+
 /// Runs `code` in slices of `steps`; the state at the end.
 fn run(code: Code, steps: u64, between: Between) -> State {
-    let mut t = paged(TSO, &[code]);
+    let mut t = machine(code);
     while !t.core(0).is_halted() {
         t.apply(Choice::Run { core: CoreId(0), steps, drained: true });
         assert_eq!(t.machine.stop().filter(|_| !t.machine.outer_state().cores[0].is_halted()), None);
@@ -75,7 +87,7 @@ fn run(code: Code, steps: u64, between: Between) -> State {
             }
             Between::GoesOnElsewhere => {
                 let snapshot = t.machine.snapshot();
-                t = paged(TSO, &[code]);
+                t = machine(code);
                 t.machine.restore(&snapshot);
             }
         }
@@ -236,6 +248,42 @@ fn code_is_fetched_from_where_it_was_until_invlpg() {
         Ok(())
     };
     check(&code, [OLD, OLD, NEW]);
+}
+
+/// Calls the code at `page`, which returns a number in EAX, [`TIMES`] times, and sums up what it returns.
+fn call_often(a: &mut CodeAssembler, page: u64, sum: AsmRegister64) -> Result<(), IcedError> {
+    let mut again = a.create_label();
+    a.xor(sum, sum)?;
+    a.mov(ecx, TIMES)?;
+    a.set_label(&mut again)?;
+    a.call(page)?;
+    a.add(sum, rax)?;
+    a.dec(ecx)?;
+    a.jnz(again)
+}
+
+#[test]
+fn code_at_one_address_is_that_of_the_frame_that_it_is_mapped_to() {
+    let frames = [FIRST_FRAME, FIRST_FRAME + 0x20_0000];
+    let move_to = |a: &mut CodeAssembler, frame: u64| {
+        map(a, SCATTERED, frame | PRESENT_WRITABLE)?;
+        a.invlpg(ptr(SCATTERED))
+    };
+    let code = |a: &mut CodeAssembler| {
+        for (frame, value) in frames.into_iter().zip([OLD, NEW]) {
+            move_to(a, frame)?;
+            // MOV EAX, value; RET.
+            a.mov(byte_ptr(SCATTERED), 0xb8)?;
+            a.mov(dword_ptr(SCATTERED + 1), value)?;
+            a.mov(byte_ptr(SCATTERED + 5), 0xc3)?;
+        }
+        for (frame, sum) in [(frames[0], rbx), (frames[1], rsi), (frames[0], rdi)] {
+            move_to(a, frame)?;
+            call_often(a, SCATTERED, sum)?;
+        }
+        Ok(())
+    };
+    check(&code, [OLD, NEW, OLD]);
 }
 
 #[test]

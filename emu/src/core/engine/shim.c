@@ -485,10 +485,17 @@ void fencepost_fill_with(struct uc_struct *uc, struct fencepost_class *class, fe
 
 void fencepost_flush_page(struct uc_struct *uc, uint64_t address) { tlb_flush_page(uc->cpu, address); }
 
-/* Before first use: no address ends a run (an `until` of 0 would), and a translation buffer of `bytes`. */
+/*
+ * Before first use: no address ends a run (an `until` of 0 would), and a translation buffer of `bytes`.
+ *
+ * Code is known by its offset among all mapped memory. Until something has been unmapped Unicorn takes the end of the last
+ * mapping in its list for the next free offset, but the list is in order of size: mappings would share offsets, and one's code
+ * be taken for another's. What it does afterwards is right, so it is told that something has been.
+ */
 int fencepost_configure(struct uc_struct *uc, uint32_t bytes)
 {
     uc_err error = uc_ctl_set_tcg_buffer_size(uc, bytes);
 
+    uc->ram_list.freed = true;
     return error != UC_ERR_OK ? error : uc_ctl_exits_enable(uc);
 }

@@ -471,6 +471,21 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
     return true;
 }
 
+/*
+ * The same, but what is cached for data is not for fetches: stores to a page that can be executed are slow for ever, whether
+ * there is code or not, and without paging or NX that is every page.
+ */
+static bool fill_for_one_use(CPUState *cpu, vaddr addr, int size, MMUAccessType access, int mmu_idx, bool probe,
+                             uintptr_t retaddr)
+{
+    bool answer = fill_from_core(cpu, addr, size, access, mmu_idx, probe, retaddr);
+
+    if (answer && access != MMU_INST_FETCH) {
+        tlb_entry(cpu->env_ptr, mmu_idx, addr)->addr_code = -1;
+    }
+    return answer;
+}
+
 /* `class` is room for the engine's class, and outlives the engine. */
 size_t fencepost_class_size(void) { return sizeof(struct fencepost_class); }
 
@@ -479,7 +494,7 @@ void fencepost_fill_with(struct uc_struct *uc, struct fencepost_class *class, fe
     class->class = *(X86CPUClass *)uc->cpu->cc;
     class->fill = fill;
     class->data = data;
-    class->class.parent_class.tlb_fill = fill_from_core;
+    class->class.parent_class.tlb_fill = fill_for_one_use;
     uc->cpu->cc = &class->class.parent_class;
 }
 

@@ -255,7 +255,7 @@ impl Machine {
 
     /// Goes back (or forth) to the moment of `snapshot`, which must be of a machine with the same settings.
     pub fn restore(&mut self, snapshot: &Snapshot) {
-        for &page in self.code.pages() {
+        for page in self.code.pages() {
             if self.state.memory.slice(page, PAGE) != snapshot.state.memory.slice(page, PAGE) {
                 self.written.push((page, PAGE));
             }

@@ -34,7 +34,7 @@ const PRESENT: u64 = 1;
 /// Bits of a page table entry that decide who may do what (SDM 3A 5.6), and that it was used or written to.
 pub(crate) const WRITABLE: u64 = 1 << 1;
 pub(crate) const USER: u64 = 1 << 2;
-const ACCESSED: u64 = 1 << 5;
+pub(crate) const ACCESSED: u64 = 1 << 5;
 pub(crate) const DIRTY: u64 = 1 << 6;
 pub(crate) const GLOBAL: u64 = 1 << 8;
 pub(crate) const NO_EXECUTE: u64 = 1 << 63;
@@ -108,15 +108,51 @@ impl Leaf {
     pub(crate) fn physical(&self, linear: u64) -> PhysAddr {
         PhysAddr(self.frame | linear & (self.bytes - 1))
     }
+}
 
-    /// Whether all entries on the way are marked as used.
-    pub(crate) fn is_accessed(&self) -> bool {
-        self.allowed & ACCESSED != 0
-    }
+/// A present entry that a walk through page tables reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Step {
+    pub(crate) address: PhysAddr,
+    pub(crate) entry: u64,
+}
 
-    /// Whether the page is marked as written to.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.entry & DIRTY != 0
+impl Mode {
+    /// The entries that a walk for `linear` reads and may mark (SDM 3A 5.8), from the top, while paging is on: up to the one
+    /// that maps the page, or the last present one.
+    pub(crate) fn path(&self, memory: &Memory, linear: u64) -> Vec<Step> {
+        let mut path = Vec::new();
+        if self.cr4 & CR4_PAE == 0 {
+            let has_large = self.cr4 & CR4_PSE != 0;
+            let mut table = self.cr3 & 0xffff_f000;
+            for shift in [22, 12] {
+                let address = PhysAddr(table + 4 * (linear >> shift & 0x3ff));
+                let Some(entry) = entry_32(memory, address.0, 0) else { break };
+                path.push(Step { address, entry });
+                if entry & LARGE != 0 && has_large {
+                    break;
+                }
+                table = entry & 0xffff_f000;
+            }
+            return path;
+        }
+        let (mut table, levels) = if self.efer & EFER_LMA == 0 {
+            // The four pointers to directories are not marked.
+            let Some(directory) = entry_64(memory, self.cr3 & 0xffff_ffe0, linear >> 30 & 3) else { return path };
+            (directory & FRAME, 2)
+        } else {
+            (self.cr3 & FRAME, 4)
+        };
+        for level in (0..levels).rev() {
+            let address = PhysAddr(table + 8 * (linear >> (12 + 9 * level) & 0x1ff));
+            let Some(entry) = entry_64(memory, address.0, 0) else { break };
+            path.push(Step { address, entry });
+            if entry & LARGE != 0 {
+                break;
+            }
+            table = entry & FRAME;
+        }
+        path
     }
 }
 

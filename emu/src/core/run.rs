@@ -180,7 +180,6 @@ impl Turn<'_> {
                     self.caches[self.id.index()].has_spun = true;
                     return Spun::AtPause;
                 }
-                FastExit::NewCode { .. } => return Spun::No,
                 // The precise engine can execute it whatever comes of the page, so that this comes to an end.
                 FastExit::NewPage { .. } => left.min(1),
                 FastExit::Budget => left,
@@ -296,10 +295,6 @@ impl Turn<'_> {
         let (retired, exit) = engines.run_fast(cpu, tlb, budget, stops, self.world.memory, self.world.code);
         self.core.clock += retired;
         match exit {
-            FastExit::NewCode { first, last } => {
-                self.world.code.note(first);
-                self.world.code.note(last);
-            }
             FastExit::NewPage { linear } if !self.note_fetch(linear) => return FastExit::NeedsPrecise,
             FastExit::NewPage { .. }
             | FastExit::Budget

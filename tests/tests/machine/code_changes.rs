@@ -279,3 +279,25 @@ fn a_store_to_code_that_is_taken_back_by_a_fault_leaves_the_code() {
     t.fault();
     assert_eq!(t.memory(SECOND_FRAME + 0xff8) >> 8, 0x00f9_eb00_0000_01b8);
 }
+
+#[test]
+fn a_change_of_code_that_an_engine_has_only_looked_ahead_at_is_noticed() {
+    const SECOND_PAGE: u64 = DATA + 0x1000;
+    // NOP, the last byte of its page; on the next MOV EAX, 1 and a jump back.
+    let mut code = vec![0x90; 0x1000];
+    code.extend([0xb8, 1, 0, 0, 0, 0xe9, 0xf5, 0xff, 0xff, 0xff]);
+    let jump = |a: &mut CodeAssembler| {
+        a.mov(ecx, (SECOND_PAGE - 1) as u32)?;
+        a.jmp(rcx)
+    };
+    let patch = |a: &mut CodeAssembler| a.mov(byte_ptr(SECOND_PAGE + 1), 2);
+    for drained in [false, true] {
+        let mut t = Testbed::with_data(TSO, &[&jump, &patch], &code);
+        while t.pc(0) != SECOND_PAGE {
+            t.apply(Choice::Run { core: CoreId(0), steps: 1, drained });
+        }
+        t.finish(1);
+        t.apply(Choice::Run { core: CoreId(0), steps: 4, drained });
+        assert_eq!((t.pc(0), t.rax(0)), (SECOND_PAGE + 5, 2), "drained: {drained}");
+    }
+}

@@ -1,7 +1,6 @@
 //! Page tables for guests that need pages which are scattered, missing or read-only.
 
 use super::testbed::*;
-use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -36,14 +35,9 @@ pub(crate) fn entry_of(page: u64) -> u64 {
 
 /// A machine under the tables of this module; everything else below 2 MiB and the framebuffer is mapped one to one.
 pub(crate) fn paged(model: MemoryModel, programs: &[Code]) -> Testbed {
-    paged_with(settings(model, programs.len()), programs)
-}
-
-/// The same with other settings.
-pub(crate) fn paged_with(settings: Settings, programs: &[Code]) -> Testbed {
     let switching: Vec<_> = programs.iter().map(|program| move |a: &mut CodeAssembler| switch(a, program)).collect();
     let switching: Vec<Code> = switching.iter().map(|program| program as Code).collect();
-    let mut t = Testbed::of_image(&image(&switching, &tables()), settings);
+    let mut t = Testbed::with_data(model, &switching, &tables());
     for core in 0..programs.len() {
         t.steps(core as u8, 2);
     }

@@ -4,8 +4,9 @@ use super::page_tables::*;
 use super::testbed::*;
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
-use fencepost::devices::PhysAddr;
-use fencepost::machine::{Settings, State};
+use fencepost::devices::{Framebuffer, PhysAddr};
+use fencepost::machine::State;
+use fencepost::memory::VGA_HOLE;
 use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -18,10 +19,6 @@ const CR4_PGE: i32 = 1 << 7;
 const VECTOR: u8 = 0x40;
 /// How often a page is read: enough for the fast engine.
 const TIMES: i32 = 200;
-/// More than the least: engines know it in pieces.
-const RAM: u64 = 4 << 20;
-/// The end of the stack, which is mapped.
-const STACK: u64 = 0x1f_0000;
 /// The table of the first GiB's 2 MiB regions.
 const DIRECTORY: u64 = DATA + 0x2000;
 
@@ -65,17 +62,9 @@ enum Between {
     GoesOnElsewhere,
 }
 
-fn machine(code: Code) -> Testbed {
-    let with_stack = |a: &mut CodeAssembler| {
-        a.mov(rsp, STACK)?;
-        code(a)
-    };
-    paged_with(Settings { ram_bytes: RAM, ..settings(TSO, 1) }, &[&with_stack])
-}
-
 /// Runs `code` in slices of `steps`; the state at the end.
 fn run(code: Code, steps: u64, between: Between) -> State {
-    let mut t = machine(code);
+    let mut t = paged(TSO, &[code]);
     while !t.core(0).is_halted() {
         t.apply(Choice::Run { core: CoreId(0), steps, drained: true });
         assert_eq!(t.machine.stop().filter(|_| !t.machine.outer_state().cores[0].is_halted()), None);
@@ -87,7 +76,7 @@ fn run(code: Code, steps: u64, between: Between) -> State {
             }
             Between::GoesOnElsewhere => {
                 let snapshot = t.machine.snapshot();
-                t = machine(code);
+                t = paged(TSO, &[code]);
                 t.machine.restore(&snapshot);
             }
         }
@@ -264,7 +253,8 @@ fn call_often(a: &mut CodeAssembler, page: u64, sum: AsmRegister64) -> Result<()
 
 #[test]
 fn code_at_one_address_is_that_of_the_frame_that_it_is_mapped_to() {
-    let frames = [FIRST_FRAME, FIRST_FRAME + 0x20_0000];
+    // As far from the beginning of the framebuffer as the other is from that of RAM above the hole for VGA.
+    let frames = [FIRST_FRAME, Framebuffer::PIXELS.0 + FIRST_FRAME - VGA_HOLE.end];
     let move_to = |a: &mut CodeAssembler, frame: u64| {
         map(a, SCATTERED, frame | PRESENT_WRITABLE)?;
         a.invlpg(ptr(SCATTERED))

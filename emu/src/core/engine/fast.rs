@@ -1,8 +1,8 @@
 //! The fast engine: whole blocks at nearly Unicorn's own speed, with no hook on memory.
 //!
 //! A hook at each block's start counts instructions from a table of decoded blocks and stops *before* a block that holds an
-//! instruction needing care, or more instructions than are left. Pages with translated code are read-only to this engine,
-//! so that a store to code stops it before the store; device space is not mapped, so an access there stops it likewise.
+//! instruction needing care, or more instructions than are left. It caches no translation for stores to pages with code, and
+//! is stopped where it asks for one; device space is not mapped, so an access there stops it likewise.
 //! Whatever stops it is then executed by the precise engine, which knows what to do.
 
 use super::super::code_map::CodeMap;
@@ -11,9 +11,8 @@ use super::super::decode;
 use super::super::interruption::Openness;
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Side, Tlb};
-use super::unicorn::{Hooked, PageFill, Unicorn, stop_from_hook};
+use super::unicorn::{FILL_UNPAGED, FILL_WALKS, Hooked, PageFill, Unicorn, stop_from_hook};
 use crate::memory::{Memory, PAGE};
-use fencepost_devices::PhysAddr;
 use iced_x86::{
     ConditionCode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
     OpKind, Register,
@@ -44,13 +43,6 @@ pub(crate) enum FastExit {
     Pause,
     /// The core goes round an exchange again and again, and the caller asked to stop where it spins.
     Spins,
-    /// The next block starts on or crosses into a page that was not known to hold code.
-    NewCode {
-        /// The block's first byte.
-        first: PhysAddr,
-        /// The block's last byte.
-        last: PhysAddr,
-    },
     /// The next block begins on a page that is not noted as one that code was fetched from.
     NewPage {
         /// The block's linear address.
@@ -100,8 +92,8 @@ enum Flags {
 pub(crate) struct Fast {
     unicorn: Unicorn,
     link: Box<Link>,
-    /// How many of the code map's pages are write-protected here.
-    protected: usize,
+    /// How many pages the code map had after the last run.
+    code_pages: usize,
 }
 
 /// What the block hook reaches through its user-data pointer.
@@ -110,7 +102,7 @@ struct Link {
     /// What `blocks` was decoded under; another mode empties the table.
     mode: Mode,
     memory: *const Memory,
-    code: *const CodeMap,
+    code: *mut CodeMap,
     tlb: *mut Tlb,
     /// What the core's translation lookaside buffer no longer has since the run began.
     lost: Lost,
@@ -134,7 +126,7 @@ impl Fast {
             blocks: Box::new([Block::default(); BLOCKS]),
             mode: Mode::default(),
             memory: std::ptr::null(),
-            code: std::ptr::null(),
+            code: std::ptr::null_mut(),
             tlb: std::ptr::null_mut(),
             lost: Lost::default(),
             has_strays: false,
@@ -146,7 +138,7 @@ impl Fast {
             exception: false,
             is_new_code: false,
         };
-        let mut fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), protected: 0 };
+        let mut fast = Fast { unicorn: Unicorn::open(), link: Box::new(link), code_pages: 0 };
         for stretch in memory.stretches() {
             fast.unicorn.map(&stretch);
         }
@@ -169,10 +161,9 @@ impl Fast {
         budget: u64,
         stops: FastStops,
         memory: &Memory,
-        code: &CodeMap,
+        code: &mut CodeMap,
         tlb: &mut Tlb,
     ) -> (u64, FastExit) {
-        self.protect(code);
         let mode = self.unicorn.mode();
         if mode.traps {
             return (0, FastExit::NeedsPrecise);
@@ -181,7 +172,8 @@ impl Fast {
             self.link.mode = mode;
             self.link.blocks.fill(Block::default());
         }
-        if std::mem::take(&mut self.link.has_strays) {
+        if std::mem::take(&mut self.link.has_strays) || self.code_pages != code.count() {
+            // Translations for stores to what holds code by now may be cached.
             self.unicorn.flush_tlb();
         }
         self.link.memory = memory;
@@ -208,6 +200,7 @@ impl Fast {
             }
         };
         self.link.tlb = std::ptr::null_mut();
+        self.code_pages = code.count();
         result
     }
 
@@ -223,21 +216,6 @@ impl Fast {
     /// Forgets every decoded block before the next run, because code has changed or may be somewhere else.
     pub(super) fn forget_blocks(&mut self) {
         self.link.mode = Mode::default();
-    }
-
-    /// Write-protects the pages that were found to hold code since the last run.
-    fn protect(&mut self, code: &CodeMap) {
-        if self.protected == code.pages().len() {
-            return;
-        }
-        // Unicorn looks up the current instruction meanwhile, and a failing look-up is a page fault to it.
-        let cr2 = self.unicorn.cr2();
-        for &page in &code.pages()[self.protected..] {
-            self.unicorn.protect_page(page);
-        }
-        self.protected = code.pages().len();
-        self.unicorn.take_exception();
-        self.unicorn.set_cr2(cr2);
     }
 
     /// How many instructions of the block entered last have not retired: those from the program counter on.
@@ -314,11 +292,11 @@ impl Link {
         None
     }
 
-    /// Decodes a block met for the first time; an error when its pages must first be noted as code.
+    /// Decodes a block met for the first time; an error when its page must first be noted as one that code was fetched from.
     fn learn(&self, pc: u64, size: u32) -> Result<Block, FastExit> {
-        // SAFETY: `Fast::run` sets both pointers for the time of the run and holds the references meanwhile. The engine
+        // SAFETY: `Fast::run` sets the pointers for the time of the run and holds the references meanwhile. The engine
         // is inside a hook, so nothing writes memory.
-        let (memory, code, tlb) = unsafe { (&*self.memory, &*self.code, &*self.tlb) };
+        let (memory, tlb) = unsafe { (&*self.memory, &*self.tlb) };
         let end = pc.wrapping_add(u64::from(size.max(1)) - 1);
         if !tlb.has_code(pc, &self.mode) {
             return Err(FastExit::NewPage { linear: pc });
@@ -331,9 +309,6 @@ impl Link {
         let [Some(first), Some(last)] = ends else { return Err(FastExit::NeedsPrecise) };
         if !memory.holds(first) || !memory.holds(last) {
             return Err(FastExit::NeedsPrecise);
-        }
-        if !code.touches(first, 1) || !code.touches(last, 1) {
-            return Err(FastExit::NewCode { first, last });
         }
         self.decode(pc, size).ok_or(FastExit::NeedsPrecise)
     }
@@ -448,10 +423,13 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
         return fill.answer_one_to_one();
     }
     // SAFETY: `Fast::run` sets the pointers for the time of the run and holds the references meanwhile.
-    let (tlb, memory) = unsafe { (&mut *link.tlb, &*link.memory) };
-    if PageFill::is_walk(what) && fill.refuse_unmarked(memory) {
-        // The tables lie in a page that has held code, and is write-protected.
-        return false;
+    let (tlb, memory, code) = unsafe { (&mut *link.tlb, &*link.memory, &mut *link.code) };
+    if what == FILL_WALKS {
+        return !fill.marks(memory).any(|entry| code.touches(entry, 1));
+    }
+    if what == FILL_UNPAGED {
+        guard_code(fill, memory, code);
+        return true;
     }
     let had_lost_code = std::mem::take(&mut link.lost.code);
     let answer = fill.answer(what, tlb, memory, &mut link.lost).is_some();
@@ -459,7 +437,21 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
         link.blocks.fill(Block::default());
     }
     link.lost.code |= had_lost_code;
+    if answer {
+        guard_code(fill, memory, code);
+    }
     answer
+}
+
+/// Notes a page that code is about to be fetched from, and keeps the engine from writing to it.
+fn guard_code(fill: &mut PageFill, memory: &Memory, code: &mut CodeMap) {
+    let fetched = fill.fetched().filter(|&from| memory.holds(from));
+    if fetched.is_some_and(|from| code.note(from)) {
+        fill.forget_others();
+    }
+    if code.touches(fill.physical(), 1) {
+        fill.protect();
+    }
 }
 
 extern "C" fn on_exception(uc: *mut sys::uc_engine, _vector: u32, data: *mut c_void) {

@@ -4,7 +4,7 @@ use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Source, vector};
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Page, Tlb};
-use super::unicorn::{Hooked, PageFill, Unicorn, stop_from_hook};
+use super::unicorn::{FILL_UNPAGED, FILL_WALKS, Hooked, PageFill, Unicorn, stop_from_hook};
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
 use std::ffi::{c_int, c_void};
@@ -48,6 +48,10 @@ pub(crate) trait Observer {
     fn lost(&mut self, lost: Lost);
     /// Whether what is executed has no effect, and so nothing is noted either.
     fn only_looks(&self) -> bool;
+    /// Code may be translated from the page that `from` lies in.
+    fn fetches(&mut self, from: PhysAddr);
+    /// The engine may mark an entry of page tables as used.
+    fn marks(&mut self, entry: PhysAddr);
     /// The next access may be to `page`. Whether it is to be asked again before each.
     fn approach(&mut self, page: Page) -> bool;
 }
@@ -287,8 +291,16 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
     }
     // SAFETY: a run is under way.
     let observer = unsafe { Link::observer(data) };
+    if what == FILL_UNPAGED {
+        fill.fetched().into_iter().for_each(|from| observer.fetches(from));
+        return true;
+    }
     let only_looks = observer.only_looks();
     let (tlb, memory) = observer.translations(fill.mode());
+    if what == FILL_WALKS {
+        fill.marks(memory).for_each(|entry| observer.marks(entry));
+        return true;
+    }
     let mut lost = Lost::default();
     let page = if only_looks {
         link.has_strays |= PageFill::is_walk(what);
@@ -300,6 +312,7 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
         observer.lost(lost);
     }
     let Some(page) = page else { return false };
+    fill.fetched().into_iter().for_each(|from| observer.fetches(from));
     if observer.approach(page) {
         fill.ask_again();
     }

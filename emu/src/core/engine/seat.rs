@@ -67,7 +67,7 @@ impl Engines {
         budget: u64,
         stops: FastStops,
         memory: &Memory,
-        code: &CodeMap,
+        code: &mut CodeMap,
     ) -> (u64, FastExit) {
         if self.seat != Seat::Fast {
             self.save(state);

@@ -394,7 +394,7 @@ struct fencepost_page {
     uint64_t linear;
     /* READ, WRITE or EXECUTE as in QEMU's `prot`, and whether a user asks. */
     uint32_t access, is_user;
-    /* Out: where the page is, how long it is, and what the engine may do with it. */
+    /* Out (in, without paging): where the page is, how long it is, and what the engine may do with it. */
     uint64_t physical, bytes;
     uint32_t allowed;
     /* Out: whether pages must be forgotten: 1 that of `lost_page`, 2 all. */
@@ -407,7 +407,7 @@ struct fencepost_page {
 };
 
 /* What is asked for at a miss of the engine's own cache of translations. */
-enum { FILL_LOOK_UP, FILL_WALKED, FILL_FAULTED };
+enum { FILL_LOOK_UP, FILL_WALKS, FILL_WALKED, FILL_FAULTED, FILL_UNPAGED };
 typedef bool (*fencepost_fill)(void *data, int what, struct fencepost_page *page);
 
 /* The engine's processor class with a fill function of ours, found by the pointer that is in every CPUState. */
@@ -430,10 +430,19 @@ static bool ask(struct fencepost_class *class, CPUState *cpu, int what, struct f
     return answer;
 }
 
+/* An access that this engine is not to make ends as at a page fault. */
+static bool refuse(CPUState *cpu, vaddr addr, bool probe, uintptr_t retaddr)
+{
+    tlb_flush_page(cpu, addr);
+    if (!probe) {
+        raise_exception_err_ra(cpu->env_ptr, EXCP0E_PAGE, 0, retaddr);
+    }
+    return false;
+}
+
 /*
  * Fills the engine's cache from the core's translation lookaside buffer, which is asked first; then page tables are walked by
- * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted. An access that is
- * refused ends as at a page fault.
+ * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted.
  */
 static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType access, int mmu_idx, bool probe,
                            uintptr_t retaddr)
@@ -442,13 +451,18 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
     CPUX86State *env = cpu->env_ptr;
     struct fencepost_page page = {{env->cr[0], env->cr[3], env->cr[4], env->efer, env->pat}};
 
-    if (!(env->cr[0] & CR0_PG_MASK)) {
-        return x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, probe, retaddr);
-    }
     page.linear = addr;
     page.access = 1u << access;
     page.is_user = mmu_idx == MMU_USER_IDX;
-    if (!ask(class, cpu, FILL_LOOK_UP, &page)) {
+    if (!(env->cr[0] & CR0_PG_MASK)) {
+        page.physical = (uint32_t)addr & x86_get_a20_mask(env);
+        page.bytes = TARGET_PAGE_SIZE;
+        page.allowed = PAGE_READ | PAGE_WRITE | PAGE_EXEC;
+        ask(class, cpu, FILL_UNPAGED, &page);
+    } else if (!ask(class, cpu, FILL_LOOK_UP, &page)) {
+        if (!ask(class, cpu, FILL_WALKS, &page)) {
+            return refuse(cpu, addr, probe, retaddr);
+        }
         if (!x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, true, retaddr)) {
             ask(class, cpu, FILL_FAULTED, &page);
             if (!probe) {
@@ -457,14 +471,11 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
             return false;
         }
         if (!ask(class, cpu, FILL_WALKED, &page)) {
-            if (page.is_refused) {
-                tlb_flush_page(cpu, addr);
-            }
-            if (page.is_refused && !probe) {
-                raise_exception_err_ra(env, EXCP0E_PAGE, 0, retaddr);
-            }
-            return !page.is_refused;
+            return true;
         }
+    }
+    if (page.is_refused) {
+        return refuse(cpu, addr, probe, retaddr);
     }
     tlb_set_page_with_attrs(cpu, addr & TARGET_PAGE_MASK, page.physical & TARGET_PAGE_MASK, cpu_get_mem_attrs(env),
                             page.allowed, mmu_idx, page.asks_again ? 1 : page.bytes);

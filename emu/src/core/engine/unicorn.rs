@@ -2,7 +2,7 @@
 
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
-use super::super::paging::{Leaf, Mode};
+use super::super::paging::{ACCESSED, DIRTY, Mode};
 use super::super::tlb::{Access, Allowed, Lost, Page, Tlb};
 use crate::memory::{Memory, PAGE, Stretch};
 use fencepost_devices::PhysAddr;
@@ -12,13 +12,6 @@ use unicorn_engine_sys as sys;
 
 /// How much host code one engine may keep translated, in bytes. Unicorn would reserve 1 GiB of address space for each.
 const TRANSLATION_BUFFER: u32 = 16 << 20;
-
-/// Guest RAM is mapped in pieces, because changing the protection of one page costs time per page of its piece, and mapping
-/// costs time per piece that is there already. This is the size of the first; each later one doubles what is mapped.
-const FIRST_PIECE: u64 = 2 << 20;
-
-/// The largest piece.
-const LARGEST_PIECE: u64 = 64 << 20;
 
 // SAFETY: the declarations mirror the definitions in shim.c, which is compiled with this crate.
 unsafe extern "C" {
@@ -72,7 +65,7 @@ impl PageFill {
         Mode { cr0, cr3, cr4, efer, ..Mode::default() }
     }
 
-    /// Answers `what` the shim asks, from the core's `tlb` and page tables in `memory`; tells what is `lost` by it.
+    /// Answers `what` the shim asks about an access while paging is on, from the core's `tlb` and page tables in `memory`; tells what is `lost` by it.
     pub(super) fn answer(&mut self, what: c_int, tlb: &mut Tlb, memory: &Memory, lost: &mut Lost) -> Option<Page> {
         let mut lost_now = Lost::default();
         match what {
@@ -98,8 +91,7 @@ impl PageFill {
         Some(page)
     }
 
-    /// Answers outside a run, when it is not the guest that asks: Unicorn looks up the physical addresses of memory whose
-    /// protection changes as if they were linear ones, to forget what was translated there.
+    /// Answers outside a run, when it is not the guest that asks.
     pub(super) fn answer_one_to_one(&mut self) -> bool {
         (self.physical, self.bytes, self.allowed) = (self.linear, PAGE, Allowed::EXECUTE.bits());
         true
@@ -110,14 +102,33 @@ impl PageFill {
         what == FILL_WALKED
     }
 
-    /// Whether page tables in memory lack the marks that a walk for this access leaves (SDM 3A 5.8): the engine could not
-    /// write there. Then the engine is not to make the access, either.
-    pub(super) fn refuse_unmarked(&mut self, memory: &Memory) -> bool {
+    /// The entries of page tables that the walk which is about to happen may mark as used or written to (SDM 3A 5.8).
+    pub(super) fn marks(&self, memory: &Memory) -> impl Iterator<Item = PhysAddr> + use<> {
         let access = self.access();
-        let is_marked = |leaf: Leaf| leaf.is_accessed() && (access.kind != Allowed::WRITE || leaf.is_dirty());
-        let is_refused = self.mode().leaf(memory, self.linear).is_some_and(|leaf| !is_marked(leaf));
-        self.is_refused = is_refused.into();
-        is_refused
+        let marks = if access.kind == Allowed::WRITE { ACCESSED | DIRTY } else { ACCESSED };
+        let path = self.mode().path(memory, access.linear);
+        path.into_iter().filter(move |step| step.entry & marks != marks).map(|step| step.address)
+    }
+
+    /// What the code map must know before the engine may use the answer: it may translate code from there.
+    pub(super) fn fetched(&self) -> Option<PhysAddr> {
+        (self.access().kind == Allowed::EXECUTE).then_some(PhysAddr(self.physical))
+    }
+
+    /// The page holds code: the engine may not write to it, and is not to make an access that would.
+    pub(super) fn protect(&mut self) {
+        self.is_refused = (self.access().kind == Allowed::WRITE).into();
+        self.allowed &= !Allowed::WRITE.bits();
+    }
+
+    /// Where the page is.
+    pub(super) fn physical(&self) -> PhysAddr {
+        PhysAddr(self.physical)
+    }
+
+    /// The engine is to forget all else that it has cached.
+    pub(super) fn forget_others(&mut self) {
+        self.lost = 2;
     }
 
     /// The engine is not to cache the translation, but to ask each time.
@@ -136,7 +147,11 @@ const PAT: usize = 4;
 
 /// What the shim asks; anything else is that the page tables have not allowed the access.
 const FILL_LOOK_UP: c_int = 0;
-const FILL_WALKED: c_int = 1;
+/// Page tables are about to be walked.
+pub(super) const FILL_WALKS: c_int = 1;
+const FILL_WALKED: c_int = 2;
+/// Paging is off: the page is given.
+pub(super) const FILL_UNPAGED: c_int = 4;
 
 /// An open engine.
 pub(super) struct Unicorn {
@@ -167,26 +182,13 @@ impl Unicorn {
 
     /// Maps a stretch of guest memory.
     pub(super) fn map(&self, stretch: &Stretch) {
-        let length = stretch.range.len() as u64;
-        let mut start = 0;
-        while start < length {
-            let size = start.clamp(FIRST_PIECE, LARGEST_PIECE).min(length - start);
-            // SAFETY: the piece lies inside the host's block, whose address is stable and which outlives the engine.
-            let error = unsafe {
-                let host = stretch.host.pointer().add(stretch.range.start + start as usize);
-                sys::uc_mem_map_ptr(self.handle, stretch.base.0 + start, size, sys::Prot::ALL.0, host.cast())
-            };
-            check(error, "mapping guest memory");
-            start += size;
-        }
-    }
-
-    /// Makes the page at `page` readable and executable but not writable: a store there stops the engine.
-    pub(super) fn protect_page(&self, page: PhysAddr) {
-        let prot = sys::Prot::READ.0 | sys::Prot::EXEC.0;
-        // SAFETY: the engine is open and not running.
-        let error = unsafe { sys::uc_mem_protect(self.handle, page.0, PAGE, prot) };
-        check(error, "protecting a page of code");
+        let size = stretch.range.len() as u64;
+        // SAFETY: the stretch lies inside the host's block, whose address is stable and which outlives the engine.
+        let error = unsafe {
+            let host = stretch.host.pointer().add(stretch.range.start);
+            sys::uc_mem_map_ptr(self.handle, stretch.base.0, size, sys::Prot::ALL.0, host.cast())
+        };
+        check(error, "mapping guest memory");
     }
 
     /// Adds a hook of `kind` over guest addresses `begin..=end`; `callback` must have the signature of that kind.

@@ -1,9 +1,8 @@
 //! What is known about recently executed instructions, by address.
 
-use crate::core::code_map::CodeMap;
 use crate::core::decode::{self, Class};
 use crate::core::paging::Mode;
-use crate::core::tlb::{Lost, Side, Tlb};
+use crate::core::tlb::{Lost, Tlb};
 use crate::memory::Memory;
 use iced_x86::Instruction;
 
@@ -56,17 +55,10 @@ impl Decoded {
         decode::fetched(&bytes[..length], pc, self.mode.bits)
     }
 
-    /// What is known about the instruction at `pc`, whose pages are noted as code, and as such that code was fetched from.
+    /// What is known about the instruction at `pc`, whose pages are noted as such that code was fetched from.
     ///
     /// Plain when its bytes cannot be read or decoded: the engine will fault on it.
-    pub(super) fn classify(
-        &mut self,
-        pc: u64,
-        tlb: &mut Tlb,
-        memory: &Memory,
-        code: &mut CodeMap,
-        lost: &mut Lost,
-    ) -> Known {
+    pub(super) fn classify(&mut self, pc: u64, tlb: &mut Tlb, memory: &Memory, lost: &mut Lost) -> Known {
         let slot = (pc ^ pc >> 11) as usize % SLOTS;
         if let Some((at, known)) = self.slots[slot]
             && at == pc
@@ -76,10 +68,6 @@ impl Decoded {
         let Some(instruction) = self.instruction(pc, tlb, memory) else { return Known::PLAIN };
         for at in [pc, pc + instruction.len() as u64 - 1] {
             tlb.note_fetch(at, &self.mode, memory, lost);
-            let physical = tlb.translate(Side::Code, at, &self.mode, memory);
-            if let Some(physical) = physical.filter(|&at| memory.slice(at, 1).is_some()) {
-                code.note(physical);
-            }
         }
         if lost.code {
             self.forget();

@@ -298,6 +298,18 @@ impl Observer for PreciseRun<'_, '_> {
         self.is_abandoned
     }
 
+    fn fetches(&mut self, from: PhysAddr) {
+        if self.world.memory.holds(from) {
+            self.world.code.note(from);
+        }
+    }
+
+    fn marks(&mut self, entry: PhysAddr) {
+        if self.world.code.touches(entry, 1) {
+            self.world.written.push((entry, 1));
+        }
+    }
+
     fn approach(&mut self, page: Page) -> bool {
         let at = page.physical;
         let memory_type = self.core.memory_types.effective(at, page.kind);
@@ -611,8 +623,7 @@ impl PreciseRun<'_, '_> {
 
     /// What is known about the instruction at `pc`.
     fn classify(&mut self, pc: u64) -> Known {
-        let World { memory, code, .. } = &mut *self.world;
-        let known = self.decoded.classify(pc, &mut self.core.tlb, memory, code, &mut self.lost);
+        let known = self.decoded.classify(pc, &mut self.core.tlb, self.world.memory, &mut self.lost);
         if known.class.is_emulated() {
             // The bytes may be others than when they were looked at last, or their page gone: then the engine has its say.
             let instruction = self.instruction_at(pc);

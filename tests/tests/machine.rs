@@ -35,5 +35,6 @@ mod machine {
     mod strings;
     mod system_calls;
     mod table_registers;
+    mod tasks;
     mod translations;
 }

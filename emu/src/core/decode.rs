@@ -274,6 +274,12 @@ fn writes_serialising_register(instruction: &Instruction) -> bool {
 }
 
 /// A call or jump to another code segment.
+/// Whether `instruction` loads CS and the instruction pointer together, and may switch tasks (SDM 3A 8.3).
+pub(crate) fn is_far_transfer(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
+        || is_far(instruction)
+}
+
 fn is_far(instruction: &Instruction) -> bool {
     instruction.is_call_far()
         || instruction.is_call_far_indirect()

@@ -8,7 +8,6 @@
 //! observed, so all commit at once and the fast engine may run.
 
 mod decoded;
-mod far_return;
 mod halves;
 mod observed;
 mod refusal;
@@ -372,9 +371,6 @@ impl Turn<'_> {
         }
         if let Some(before) = &observed.before {
             engines.change(|cpu| cpu.clone_from(before));
-        }
-        if let Some(offset) = observed.far_return {
-            engines.change(|cpu| cpu.rip = offset);
         }
         *patches_code = observed.stored_to_code;
         if observed.ends_shadow {

@@ -287,6 +287,9 @@ void fencepost_settle(struct uc_struct *uc)
     settle_task(&env->tr);
 }
 
+/* Whether hooks on memory leave the program counter as it is; a run begins without. */
+void fencepost_keep_program_counter(struct uc_struct *uc, int keeps) { uc->skip_sync_pc_on_exit = keeps; }
+
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
 uint32_t fencepost_openness(struct uc_struct *uc)
 {
@@ -362,6 +365,8 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     } else {
         /* The shadow of STI or MOV SS is that of one instruction, whose place the handler has taken. */
         env->hflags &= ~HF_INHIBIT_IRQ_MASK;
+        /* A task gate has loaded them, and in pieces. */
+        env->eflags = cpu_compute_eflags(env);
     }
     uc->nested_level--;
     uc->invalid_error = UC_ERR_OK;

@@ -25,6 +25,7 @@ unsafe extern "C" {
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
+    fn fencepost_keep_program_counter(uc: *mut sys::uc_engine, keeps: c_int);
     fn fencepost_settle(uc: *mut sys::uc_engine);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
@@ -417,6 +418,13 @@ impl Hooked {
         debug_assert!(index < 16, "there are 16 general registers");
         // SAFETY: as in `gpr`; the engine reads registers anew after a hook.
         unsafe { fencepost_set_gpr(self.0, index as c_int, value) }
+    }
+
+    /// At hooks on memory the engine puts its program counter back to the instruction that is executing. With `keeps` it does
+    /// not: a far transfer or task switch has a new one, and goes on to access memory.
+    pub(crate) fn keep_program_counter(self, keeps: bool) {
+        // SAFETY: hooks are called with the handle of a live engine.
+        unsafe { fencepost_keep_program_counter(self.0, keeps.into()) }
     }
 
     /// The registers as they were before the current instruction.

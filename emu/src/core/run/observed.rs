@@ -1,7 +1,6 @@
 //! One run of the precise engine: what instructions and accesses do to the core and the world.
 
 use super::decoded::{Decoded, Known};
-use super::far_return::FarReturn;
 use super::halves::Halves;
 use super::refusal::{self, Refused, TableLoad};
 use super::{GivesWay, World, note_drained};
@@ -91,8 +90,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     emulate: Option<Instruction>,
     /// What the instruction that is executing must leave alone.
     halves: Option<Halves>,
-    /// The far return that is executing, where the engine would lose its way.
-    far_return: Option<FarReturn>,
+    /// The instruction that is executing is a far transfer.
+    is_far_transfer: bool,
     /// The load of a table's base that is executing.
     table_load: Option<TableLoad>,
     /// What the instruction that is executing is refused with.
@@ -108,8 +107,12 @@ impl Observer for PreciseRun<'_, '_> {
             return Flow::Stop;
         }
         self.put_halves_back(engine);
+        let is_first = self.current.is_none();
         self.retire();
         self.approached = None;
+        if std::mem::take(&mut self.is_far_transfer) {
+            engine.keep_program_counter(false);
+        }
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
@@ -126,6 +129,15 @@ impl Observer for PreciseRun<'_, '_> {
             self.emulate = self.instruction_at(pc);
             return Flow::Stop;
         }
+        let changes_mode = matches!(class, Class::Serialising | Class::ModeChange);
+        let instruction = if changes_mode { self.instruction_at(pc) } else { None };
+        let retranslates =
+            changes_mode && !instruction.is_some_and(|it| keeps_translations(&it, || engine.registers()));
+        let is_far_transfer = instruction.is_some_and(|it| decode::is_far_transfer(&it));
+        if is_far_transfer && retranslates && !is_first {
+            // The engine's block may hold flags back, and store them after a task switch that has loaded others: a new one.
+            return Flow::Stop;
+        }
         if class.drains() {
             self.drain_all();
         }
@@ -133,11 +145,11 @@ impl Observer for PreciseRun<'_, '_> {
             Class::StoreFence if !self.is_abandoned => self.core.buffer.fence(),
             // The way addresses are translated may be another afterwards, and what was decoded void.
             Class::Serialising | Class::ModeChange => {
+                engine.keep_program_counter(is_far_transfer);
+                self.is_far_transfer = is_far_transfer;
                 self.last_step = true;
                 self.is_mode_change = true;
-                let instruction = self.instruction_at(pc);
-                self.may_retranslate = !instruction.is_some_and(|it| keeps_translations(&it, || engine.registers()));
-                self.far_return = instruction.and_then(|it| FarReturn::before(&it, || engine.registers()));
+                self.may_retranslate = retranslates;
                 self.invalidates = instruction.and_then(|it| {
                     let is_invlpg = it.mnemonic() == Mnemonic::Invlpg;
                     is_invlpg.then(|| operands::linear_address(&it, &engine.registers())).flatten()
@@ -192,11 +204,6 @@ impl Observer for PreciseRun<'_, '_> {
                 // Not remembered as a load: the instruction has been rewritten since, and starts afresh.
                 Some(PartialAccess::Store { .. }) | None => self.new_load(address, size),
             }
-        }
-        if let Some(far_return) = &mut self.far_return {
-            let mut bytes = [0; 8];
-            self.world.memory.read(address, &mut bytes[..size as usize]);
-            far_return.read(u64::from_le_bytes(bytes));
         }
         if self.table_load.is_some() && !self.is_abandoned {
             self.refuse_base(engine, address, size);
@@ -349,8 +356,6 @@ pub(super) struct Observed {
     pub(super) emulate: Option<Instruction>,
     /// What the last instruction must have left alone.
     pub(super) halves: Option<Halves>,
-    /// Where a far return has gone.
-    pub(super) far_return: Option<u64>,
     /// What the core's translation lookaside buffer has lost.
     pub(super) lost: Lost,
     /// The registers before the instruction that is refused.
@@ -405,7 +410,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             is_abandoned: false,
             emulate: None,
             halves: None,
-            far_return: None,
+            is_far_transfer: false,
             table_load: None,
             refusal: None,
             ends_shadow: false,
@@ -440,10 +445,6 @@ impl PreciseRun<'_, '_> {
             None => (exit, None),
         };
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
-        let far_return = match self.far_return {
-            Some(FarReturn::To(offset)) if exit == PreciseExit::Stopped && !self.is_abandoned => Some(offset),
-            Some(FarReturn::To(_) | FarReturn::Begun) | None => None,
-        };
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
         let is_trap = self.is_trap(exit, pc);
         if self.is_abandoned {
@@ -472,7 +473,6 @@ impl PreciseRun<'_, '_> {
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
-            far_return,
             lost: self.lost,
             before,
             ends_shadow: self.ends_shadow,

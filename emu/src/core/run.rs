@@ -376,6 +376,9 @@ impl Turn<'_> {
         if observed.ends_shadow {
             engines.change(|cpu| cpu.interrupt_shadow = 0);
         }
+        if let Some(bases) = observed.bases {
+            engines.keep_bases(bases);
+        }
         if observed.is_mode_change {
             engines.settle();
             *wary = 0;

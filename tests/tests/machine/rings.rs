@@ -344,3 +344,29 @@ fn a_null_selector_keeps_its_base_on_the_way_to_users() {
     };
     assert_eq!(gs_of_user(&of_users), (0, USER_DATA as u32));
 }
+
+#[test]
+fn a_return_to_an_outer_level_makes_the_selectors_of_inner_data_null_and_leaves_the_bases() {
+    const IA32_GS_BASE: u32 = 0xc000_0101;
+    const BASE_OF_GS: u64 = X - 0x100;
+    // ud2 after the body ends the run.
+    let body = |a: &mut CodeAssembler| {
+        a.mov(rbx, qword_ptr(0x100u64).gs())?;
+        a.mov(esi, gs)
+    };
+    let code = |a: &mut CodeAssembler| {
+        a.mov(dword_ptr(X), 7)?;
+        a.mov(eax, 0x10)?;
+        a.mov(gs, eax)?;
+        a.mov(ecx, IA32_GS_BASE)?;
+        a.mov(eax, BASE_OF_GS as u32)?;
+        a.xor(edx, edx)?;
+        a.wrmsr()?;
+        user(gate(6, false), FLAGS, &body)(a)
+    };
+    let mut t = paged(TSO, &[&code]);
+    t.run(0);
+    assert!(t.core(0).is_halted(), "{:?}", t.machine.stop());
+    // `user` has made X 1 meanwhile.
+    assert_eq!([t.gpr(0, 3), t.gpr(0, 6)], [1, 0]);
+}

@@ -253,10 +253,10 @@ impl Precise {
 extern "C" fn on_instruction(uc: *mut sys::uc_engine, pc: u64, _size: u32, data: *mut c_void) {
     // SAFETY: `data` is this engine's link.
     let (observer, block_limit) = unsafe { (Link::observer(data), (*data.cast::<Link>()).block_limit) };
-    if observer.instruction(Hooked::of(uc), pc) == Flow::Stop {
+    let flow = observer.instruction(Hooked::of(uc), pc);
+    Hooked::of(uc).leave_instruction_hook(flow == Flow::Continue, block_limit);
+    if flow == Flow::Stop {
         stop_from_hook(uc);
-    } else {
-        Hooked::of(uc).limit_block(block_limit);
     }
 }
 

@@ -152,6 +152,13 @@ impl Engines {
         self.open_precise().unicorn().linear_pc()
     }
 
+    /// The precise engine has returned from an interrupt or far call in 64-bit code; see [`Unicorn::keep_bases`].
+    ///
+    /// [`Unicorn::keep_bases`]: super::unicorn::Unicorn::keep_bases
+    pub(crate) fn keep_bases(&self, bases: [u64; 2]) {
+        self.open_precise().unicorn().keep_bases(bases);
+    }
+
     /// The precise engine has executed an instruction that may have loaded flags or changed the task.
     pub(crate) fn settle(&self) {
         self.open_precise().unicorn().settle();

@@ -230,6 +230,32 @@ uint64_t fencepost_linear_pc(struct uc_struct *uc)
 /* A general register, to look at and to change inside a hook. */
 uint64_t fencepost_gpr(struct uc_struct *uc, int index) { return ((CPUX86State *)uc->cpu->env_ptr)->regs[index]; }
 
+/* The bases of FS and GS. */
+void fencepost_bases(struct uc_struct *uc, uint64_t out[2])
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    out[0] = env->segs[R_FS].base;
+    out[1] = env->segs[R_GS].base;
+}
+
+/*
+ * After a return to an outer level. It makes selectors null that may not be used there, and QEMU forgets the bases with them,
+ * which 64-bit code goes on using (SDM 2A, IRET: nothing else of the register is loaded).
+ */
+void fencepost_keep_bases(struct uc_struct *uc, const uint64_t bases[2])
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        SegmentCache *segment = &env->segs[R_FS + i];
+        if (!(segment->selector & 0xfffc) && !segment->base) {
+            segment->base = bases[i];
+        }
+    }
+}
+
 void fencepost_set_gpr(struct uc_struct *uc, int index, uint64_t value)
 {
     ((CPUX86State *)uc->cpu->env_ptr)->regs[index] = value;
@@ -246,6 +272,18 @@ void fencepost_set_cr2(struct uc_struct *uc, uint64_t address) { ((CPUX86State *
  * new starting point costs the translation of a whole block, up to 512 instructions.
  */
 void fencepost_limit_block(struct uc_struct *uc, uint32_t count) { uc->cpu->cflags_next_tb = curr_cflags() | count; }
+
+/*
+ * Before an instruction that is executed if the engine `goes_on`; the next block is limited as above.
+ * At hooks on memory Unicorn puts its program counter back to the instruction, which every hook before one has done: that only
+ * takes time, and from a far transfer or a task switch, which access memory when they have a new one, takes it away.
+ * Where the engine stops, it has to.
+ */
+void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t count)
+{
+    uc->skip_sync_pc_on_exit = goes_on;
+    fencepost_limit_block(uc, count);
+}
 
 /* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, and the trap flag. */
 void fencepost_mode(struct uc_struct *uc, uint64_t out[6])
@@ -286,9 +324,6 @@ void fencepost_settle(struct uc_struct *uc)
     }
     settle_task(&env->tr);
 }
-
-/* Whether hooks on memory leave the program counter as it is; a run begins without. */
-void fencepost_keep_program_counter(struct uc_struct *uc, int keeps) { uc->skip_sync_pc_on_exit = keeps; }
 
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
 uint32_t fencepost_openness(struct uc_struct *uc)

@@ -23,9 +23,11 @@ unsafe extern "C" {
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
+    fn fencepost_before_instruction(uc: *mut sys::uc_engine, goes_on: c_int, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
-    fn fencepost_keep_program_counter(uc: *mut sys::uc_engine, keeps: c_int);
+    fn fencepost_bases(uc: *mut sys::uc_engine, out: *mut [u64; 2]);
+    fn fencepost_keep_bases(uc: *mut sys::uc_engine, bases: *const [u64; 2]);
     fn fencepost_settle(uc: *mut sys::uc_engine);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
@@ -309,6 +311,12 @@ impl Unicorn {
         unsafe { fencepost_limit_block(self.handle, count) }
     }
 
+    /// Gives FS and GS their `bases` from before a return to an outer level, if that has made their selectors null.
+    pub(super) fn keep_bases(&self, bases: [u64; 2]) {
+        // SAFETY: the engine is open and not running; the shim reads two numbers.
+        unsafe { fencepost_keep_bases(self.handle, &bases) }
+    }
+
     /// Forgets the resume flag, unless there are breakpoints that it is about.
     pub(super) fn settle(&self) {
         // SAFETY: the engine is open and not running.
@@ -394,6 +402,13 @@ impl Hooked {
         unsafe { fencepost_limit_block(self.0, count) }
     }
 
+    /// Ends a hook before an instruction, which is executed if the engine `goes_on`, and with the next block at most `count`
+    /// instructions long.
+    pub(super) fn leave_instruction_hook(self, goes_on: bool, count: u32) {
+        // SAFETY: hooks are called with the handle of a live engine.
+        unsafe { fencepost_before_instruction(self.0, goes_on.into(), count) }
+    }
+
     /// Whether the exception being reported comes from INT n, INT3 or INTO.
     pub(super) fn is_software(self) -> bool {
         // SAFETY: hooks are called with the handle of a live engine.
@@ -420,11 +435,12 @@ impl Hooked {
         unsafe { fencepost_set_gpr(self.0, index as c_int, value) }
     }
 
-    /// At hooks on memory the engine puts its program counter back to the instruction that is executing. With `keeps` it does
-    /// not: a far transfer or task switch has a new one, and goes on to access memory.
-    pub(crate) fn keep_program_counter(self, keeps: bool) {
-        // SAFETY: hooks are called with the handle of a live engine.
-        unsafe { fencepost_keep_program_counter(self.0, keeps.into()) }
+    /// The bases of FS and GS.
+    pub(crate) fn bases(self) -> [u64; 2] {
+        let mut bases = [0; 2];
+        // SAFETY: hooks are called with the handle of a live engine; the shim fills two numbers.
+        unsafe { fencepost_bases(self.0, &mut bases) };
+        bases
     }
 
     /// The registers as they were before the current instruction.

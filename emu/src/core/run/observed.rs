@@ -90,8 +90,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     emulate: Option<Instruction>,
     /// What the instruction that is executing must leave alone.
     halves: Option<Halves>,
-    /// The instruction that is executing is a far transfer.
-    is_far_transfer: bool,
+    /// The bases of FS and GS before the far transfer that is executing, in 64-bit code.
+    bases: Option<[u64; 2]>,
     /// The load of a table's base that is executing.
     table_load: Option<TableLoad>,
     /// What the instruction that is executing is refused with.
@@ -110,9 +110,6 @@ impl Observer for PreciseRun<'_, '_> {
         let is_first = self.current.is_none();
         self.retire();
         self.approached = None;
-        if std::mem::take(&mut self.is_far_transfer) {
-            engine.keep_program_counter(false);
-        }
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
             return Flow::Stop;
         }
@@ -145,11 +142,10 @@ impl Observer for PreciseRun<'_, '_> {
             Class::StoreFence if !self.is_abandoned => self.core.buffer.fence(),
             // The way addresses are translated may be another afterwards, and what was decoded void.
             Class::Serialising | Class::ModeChange => {
-                engine.keep_program_counter(is_far_transfer);
-                self.is_far_transfer = is_far_transfer;
                 self.last_step = true;
                 self.is_mode_change = true;
                 self.may_retranslate = retranslates;
+                self.bases = (is_far_transfer && self.mode.bits == 64).then(|| engine.bases());
                 self.invalidates = instruction.and_then(|it| {
                     let is_invlpg = it.mnemonic() == Mnemonic::Invlpg;
                     is_invlpg.then(|| operands::linear_address(&it, &engine.registers())).flatten()
@@ -356,6 +352,8 @@ pub(super) struct Observed {
     pub(super) emulate: Option<Instruction>,
     /// What the last instruction must have left alone.
     pub(super) halves: Option<Halves>,
+    /// The bases of FS and GS before a far transfer that is complete, in 64-bit code.
+    pub(super) bases: Option<[u64; 2]>,
     /// What the core's translation lookaside buffer has lost.
     pub(super) lost: Lost,
     /// The registers before the instruction that is refused.
@@ -410,7 +408,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             is_abandoned: false,
             emulate: None,
             halves: None,
-            is_far_transfer: false,
+            bases: None,
             table_load: None,
             refusal: None,
             ends_shadow: false,
@@ -473,6 +471,7 @@ impl PreciseRun<'_, '_> {
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
+            bases: self.bases.filter(|_| exit == PreciseExit::Stopped && !self.is_abandoned),
             lost: self.lost,
             before,
             ends_shadow: self.ends_shadow,

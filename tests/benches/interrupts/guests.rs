@@ -31,6 +31,8 @@ pub(crate) enum Guest {
     Device,
     /// INT n, again and again.
     Software,
+    /// INT n, whose handler does not return, but takes its frame away and jumps back.
+    Entry,
     /// The core sleeps, and the local APIC's timer wakes it.
     Halted,
     /// Two cores that interrupt each other, one after the other.
@@ -40,7 +42,7 @@ pub(crate) enum Guest {
 type Code = Result<(), IcedError>;
 
 impl Guest {
-    pub(crate) const ALL: [Guest; 9] = [
+    pub(crate) const ALL: [Guest; 10] = [
         Guest::Off,
         Guest::Off32,
         Guest::On,
@@ -48,6 +50,7 @@ impl Guest {
         Guest::Timer32,
         Guest::Device,
         Guest::Software,
+        Guest::Entry,
         Guest::Halted,
         Guest::Between,
     ];
@@ -61,6 +64,7 @@ impl Guest {
             Guest::Timer32 => "local timer, EOI, IRETD, in 32-bit protected mode",
             Guest::Device => "8254 through the I/O APIC, EOI, IRETQ",
             Guest::Software => "INT n and IRETQ",
+            Guest::Entry => "INT n alone",
             Guest::Halted => "HLT until the local timer, EOI, IRETQ",
             Guest::Between => "one way of a call to another core and back",
         }
@@ -79,7 +83,7 @@ impl Guest {
     pub(crate) fn works(self) -> bool {
         match self {
             Guest::Off | Guest::Off32 | Guest::On | Guest::Timer | Guest::Timer32 | Guest::Device => true,
-            Guest::Software | Guest::Halted | Guest::Between => false,
+            Guest::Software | Guest::Entry | Guest::Halted | Guest::Between => false,
         }
     }
 
@@ -91,6 +95,7 @@ impl Guest {
     pub(crate) fn instructions(self) -> u64 {
         match self {
             Guest::Software => 4,
+            Guest::Entry => 6,
             Guest::Halted | Guest::Between => 3,
             Guest::Off | Guest::Off32 | Guest::On | Guest::Timer | Guest::Timer32 | Guest::Device => 7,
         }
@@ -104,11 +109,11 @@ impl Guest {
     fn write(self, a: &mut CodeAssembler) -> Code {
         handler(a, &[VECTOR], |a| self.handle(a))?;
         load_idt(a)?;
-        if self != Guest::Software {
+        if !matches!(self, Guest::Software | Guest::Entry) {
             store(a, apic::SVR, apic::ENABLED)?;
         }
         match self {
-            Guest::Off | Guest::Off32 | Guest::Software => (),
+            Guest::Off | Guest::Off32 | Guest::Software | Guest::Entry => (),
             Guest::On => a.sti()?,
             Guest::Timer | Guest::Timer32 | Guest::Halted => start_timer(a)?,
             Guest::Device => start_pit(a)?,
@@ -120,7 +125,7 @@ impl Guest {
         let mut again = a.create_label();
         a.set_label(&mut again)?;
         match self {
-            Guest::Software => a.int(i32::from(VECTOR))?,
+            Guest::Software | Guest::Entry => a.int(i32::from(VECTOR))?,
             Guest::Halted => a.hlt()?,
             Guest::Between => a.pause()?,
             Guest::Off | Guest::Off32 | Guest::On | Guest::Timer | Guest::Timer32 | Guest::Device => work(a)?,
@@ -134,6 +139,11 @@ impl Guest {
     fn handle(self, a: &mut CodeAssembler) -> Code {
         if self == Guest::Software {
             return a.iretq();
+        }
+        if self == Guest::Entry {
+            a.pop(r8)?;
+            a.add(rsp, 4 * 8)?;
+            return a.jmp(r8);
         }
         let is_long = a.bitness() == 64;
         if is_long {

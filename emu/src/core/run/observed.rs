@@ -30,8 +30,19 @@ pub(super) enum Spun {
     AtPause,
 }
 
-/// Memory to put back: where, and what was there.
-type Saved = (PhysAddr, Vec<u8>);
+/// Up to 8 bytes of memory to put back.
+#[derive(Clone, Copy)]
+struct Saved {
+    address: PhysAddr,
+    length: usize,
+    bytes: [u8; 8],
+}
+
+impl Saved {
+    fn put_back(&self, memory: &mut Memory) {
+        memory.write(self.address, &self.bytes[..self.length]);
+    }
+}
 
 /// The instruction that is executing.
 struct Current {
@@ -357,7 +368,7 @@ pub(super) struct Observed {
     /// What the core's translation lookaside buffer has lost.
     pub(super) lost: Lost,
     /// The registers before the instruction that is refused.
-    pub(super) before: Option<CpuState>,
+    pub(super) before: Option<Box<CpuState>>,
     /// Interrupts are no longer held off.
     pub(super) ends_shadow: bool,
     pub(super) spun: Spun,
@@ -576,9 +587,9 @@ impl PreciseRun<'_, '_> {
         }
         self.under.truncate(current.entries_before);
         self.core.buffer.truncate(current.entries_before);
-        for (address, bytes) in self.committed.drain(..).rev() {
-            self.world.memory.write(address, &bytes);
-            self.world.written.push((address, bytes.len() as u64));
+        for saved in self.committed.drain(..).rev() {
+            saved.put_back(self.world.memory);
+            self.world.written.push((saved.address, saved.length as u64));
         }
         self.core.partial.clear();
     }
@@ -596,7 +607,7 @@ impl PreciseRun<'_, '_> {
         if !refusal::concerns(&instruction) {
             return false;
         }
-        let before = engine.registers();
+        let before = Box::new(engine.registers());
         self.table_load = TableLoad::before(&instruction, &before);
         self.refusal = refusal::at_once(&instruction, &before).map(|exception| (exception, before));
         self.is_abandoned = self.refusal.is_some();
@@ -788,7 +799,7 @@ impl PreciseRun<'_, '_> {
                 current.entries_before -= 1;
             } else {
                 // A store of the very instruction that executes: if that faults, memory is as before.
-                self.committed.push((entry.address, under[..usize::from(entry.length)].to_vec()));
+                self.committed.push(Saved { address: entry.address, length: entry.length.into(), bytes: under });
             }
         }
         note_drained(self.id, &entry, self.world);
@@ -807,32 +818,32 @@ impl PreciseRun<'_, '_> {
     }
 
     fn save(&mut self, address: PhysAddr, length: u64, until: Until) {
-        let mut bytes = vec![0; length as usize];
-        if self.world.memory.read(address, &mut bytes) {
+        let mut saved = Saved { address, length: length as usize, bytes: [0; 8] };
+        if self.world.memory.read(address, &mut saved.bytes[..saved.length]) {
             match until {
-                Until::NextAccess => self.overlays.push((address, bytes)),
+                Until::NextAccess => self.overlays.push(saved),
                 Until::Retired => {
-                    self.restores.push((address, bytes));
+                    self.restores.push(saved);
                     if self.world.code.touches(address, length) {
                         // Nothing may be translated from the bytes that are about to be put back.
                         self.world.written.push((address, length));
                         self.last_step = true;
                     }
                 }
-                Until::Faulted => self.committed.push((address, bytes)),
+                Until::Faulted => self.committed.push(saved),
             }
         }
     }
 
     fn take_overlays_away(&mut self) {
-        for (address, bytes) in self.overlays.drain(..).rev() {
-            self.world.memory.write(address, &bytes);
+        for saved in self.overlays.drain(..).rev() {
+            saved.put_back(self.world.memory);
         }
     }
 
     fn put_back(&mut self) {
-        for (address, bytes) in self.restores.drain(..).rev() {
-            self.world.memory.write(address, &bytes);
+        for saved in self.restores.drain(..).rev() {
+            saved.put_back(self.world.memory);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::core::paging::Mode;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 /// The exception that an instruction is, and the registers before it.
-pub(in crate::core) type Refused = (Exception, CpuState);
+pub(in crate::core) type Refused = (Exception, Box<CpuState>);
 
 /// Whether `instruction` can be refused at all.
 pub(in crate::core) fn concerns(instruction: &Instruction) -> bool {
@@ -38,7 +38,7 @@ pub(in crate::core) fn at_once(instruction: &Instruction, cpu: &CpuState) -> Opt
 pub(in crate::core) struct TableLoad {
     mnemonic: Mnemonic,
     /// The registers before it.
-    before: CpuState,
+    before: Box<CpuState>,
     /// The selector of a descriptor, once it is known.
     selector: Option<u32>,
     /// Reads still to come before that of the base, or of its upper half.
@@ -60,7 +60,7 @@ impl TableLoad {
             (Mnemonic::Lldt | Mnemonic::Ltr, _) => (None, 3),
             _ => return None,
         };
-        Some(TableLoad { mnemonic, before: cpu.clone(), selector, reads_left })
+        Some(TableLoad { mnemonic, before: Box::new(cpu.clone()), selector, reads_left })
     }
 
     /// It reads `bytes`, which may be what it is refused for.

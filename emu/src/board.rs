@@ -313,7 +313,7 @@ impl Board {
     pub(crate) fn acknowledge(&mut self, core: CoreId, request: Request) -> u8 {
         let vector = match request {
             Request::NonMaskable => {
-                self.interrupts.asked(core).nmi = false;
+                self.interrupts.asked(core).nmi.is_taken();
                 NMI
             }
             Request::Local => {

@@ -36,12 +36,45 @@ pub(crate) struct ApicPlace {
 /// What a core has been asked to do and has not done yet.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Asked {
-    pub(crate) nmi: bool,
+    pub(crate) nmi: Nmi,
     /// An interrupt whose vector the 8259A gives has come by a message.
     pub(crate) ext_int: bool,
     pub(crate) init: bool,
     /// The page to start at.
     pub(crate) start_up: Option<u8>,
+}
+
+/// Non-maskable interrupts of a core.
+///
+/// While one is handled, one more waits and is all that becomes of others (SDM 3A 6.7.1). Before, two do: a processor would take
+/// the first before the second arrives, where this one takes it when it is chosen to.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) struct Nmi {
+    waiting: u8,
+    is_handled: bool,
+}
+
+impl Nmi {
+    /// Whether one waits.
+    pub(crate) fn waits(self) -> bool {
+        self.waiting > 0
+    }
+
+    fn arrives(&mut self) {
+        let most = if self.is_handled { 1 } else { 2 };
+        self.waiting = most.min(self.waiting + 1);
+    }
+
+    /// The core enters the handler.
+    pub(crate) fn is_taken(&mut self) {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.is_handled = true;
+    }
+
+    /// The core does not block them any more.
+    pub(crate) fn is_done(&mut self) {
+        self.is_handled = false;
+    }
 }
 
 /// Which interrupt a core is to take.
@@ -117,17 +150,17 @@ impl Interrupts {
 
     /// Whether a non-maskable interrupt waits for `core`.
     pub(crate) fn has_nmi(&self, core: CoreId) -> bool {
-        self.asked[core.index()].nmi
+        self.asked[core.index()].nmi.waits()
     }
 
     /// Whether a non-maskable interrupt waits for any core.
     pub(crate) fn has_any_nmi(&self) -> bool {
-        self.asked.iter().any(|asked| asked.nmi)
+        self.asked.iter().any(|asked| asked.nmi.waits())
     }
 
     /// Whether anything wants to interrupt `core`, whatever its flags say.
     pub(crate) fn asks(&self, core: CoreId) -> bool {
-        self.asked[core.index()].nmi || self.maskable(core).is_some()
+        self.asked[core.index()].nmi.waits() || self.maskable(core).is_some()
     }
 
     /// What `core` would take now, as `openness` of it is, between two instructions.
@@ -204,7 +237,7 @@ impl Interrupts {
         let asked = &mut self.asked[index];
         match accepted {
             Accepted::Nothing | Accepted::Interrupt | Accepted::Smi => (),
-            Accepted::Nmi => asked.nmi = true,
+            Accepted::Nmi => asked.nmi.arrives(),
             Accepted::ExtInt => asked.ext_int = true,
             Accepted::Init => *asked = Asked { init: true, ..Asked::default() },
             // The first one counts: the core does not wait any more when the second one comes.

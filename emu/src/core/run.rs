@@ -18,7 +18,7 @@ use super::decode::{self, Class};
 use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
-use super::interruption::{Delivery, Exception, vector};
+use super::interruption::{Delivery, Exception, Openness, vector};
 use super::paging::Mode;
 use super::tlb::Lost;
 use super::{Activity, Core, CoreId};
@@ -382,6 +382,9 @@ impl Turn<'_> {
         if observed.is_mode_change {
             engines.settle();
             *wary = 0;
+            if !engines.openness(&self.core.cpu).contains(Openness::NMI_BLOCKED) {
+                self.world.board.interrupts_mut().asked(self.id).nmi.is_done();
+            }
         }
         self.settle();
         observed

@@ -232,6 +232,47 @@ fn an_nmi_comes_without_the_flag_and_no_second_one_before_iret() {
     assert_eq!(t.memory(COUNT), 1);
 }
 
+/// How often the handler is entered of a core that sends itself so many NMIs at once, and so many more in its first handler.
+fn nmis_taken(sent: usize, sent_by_handler: usize) -> u64 {
+    let send = |a: &mut CodeAssembler, times: usize| {
+        (0..times).try_for_each(|_| store(a, apic::ICR_LOW, (apic::NMI | apic::ASSERT) as i32))
+    };
+    let code = |a: &mut CodeAssembler| {
+        let mut is_later = a.create_label();
+        store(a, apic::ICR_HIGH, 0)?;
+        handler(a, &[2], |a| {
+            a.inc(ebx)?;
+            a.cmp(ebx, 1)?;
+            a.jne(is_later)?;
+            send(a, sent_by_handler)?;
+            a.nop()?;
+            a.set_label(&mut is_later)?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        send(a, sent)?;
+        a.nop()?;
+        a.nop()
+    };
+    let mut t = Testbed::new(TSO, &[&code]);
+    step_to(&mut t, iced_x86::Mnemonic::Nop);
+    while !t.core(0).is_halted() || t.machine.choices().contains(&interrupt(0)) {
+        if t.machine.choices().contains(&interrupt(0)) {
+            t.apply(interrupt(0));
+        } else {
+            t.step(0);
+        }
+    }
+    t.gpr(0, 3)
+}
+
+#[test]
+fn while_an_nmi_is_handled_one_more_waits_and_before_it_is_taken_two() {
+    for (sent, sent_by_handler, taken) in [(1, 0, 1), (2, 0, 2), (3, 0, 2), (1, 1, 2), (1, 3, 2), (2, 3, 2)] {
+        assert_eq!(nmis_taken(sent, sent_by_handler), taken, "{sent}, and {sent_by_handler} by the handler");
+    }
+}
+
 #[test]
 fn the_timer_of_the_pc_comes_through_the_8259_to_lint0() {
     // ICW1 to ICW4 of the master with vectors from 0x40, all but line 0 masked; counter 0 in mode 2.

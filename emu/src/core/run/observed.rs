@@ -157,21 +157,10 @@ impl Observer for PreciseRun<'_, '_> {
                 self.is_mode_change = true;
                 self.may_retranslate = retranslates;
                 self.bases = (is_far_transfer && self.mode.bits == 64).then(|| engine.bases());
-                self.invalidates = instruction.and_then(|it| {
-                    let is_invlpg = it.mnemonic() == Mnemonic::Invlpg;
-                    is_invlpg.then(|| operands::linear_address(&it, &engine.registers())).flatten()
-                });
+                self.invalidates = instruction.and_then(|it| invalidated(&it, || engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
-            Class::Pause => {
-                // The engine forgets to end the shadow of STI here, and does it one instruction late.
-                self.ends_shadow = engine.openness().contains(Openness::SHADOW);
-                self.last_step |= self.ends_shadow;
-                if self.gives_way.at_pause {
-                    self.last_step = true;
-                    self.spun = Spun::AtPause;
-                }
-            }
+            Class::Pause => self.pause(engine),
             _ => (),
         }
         self.current = Some(Current {
@@ -645,6 +634,16 @@ impl PreciseRun<'_, '_> {
         known
     }
 
+    fn pause(&mut self, engine: Hooked) {
+        // The engine forgets to end the shadow of STI here, and does it one instruction late.
+        self.ends_shadow = engine.openness().contains(Openness::SHADOW);
+        self.last_step |= self.ends_shadow;
+        if self.gives_way.at_pause {
+            self.last_step = true;
+            self.spun = Spun::AtPause;
+        }
+    }
+
     fn note_mark(&mut self, pc: u64) {
         let mark = self.instruction_at(pc).and_then(|instruction| decode::mark_of(&instruction));
         if let Some(mark) = mark {
@@ -889,6 +888,12 @@ fn keeps_translations(instruction: &Instruction, read: impl Fn() -> CpuState) ->
         Mnemonic::Iret | Mnemonic::Iretd => read().rflags & FLAGS_NT == 0,
         _ => false,
     }
+}
+
+/// The linear address whose page `instruction` invalidates, if it is INVLPG, with the registers that `read` gives.
+fn invalidated(instruction: &Instruction, read: impl Fn() -> CpuState) -> Option<u64> {
+    let is_invlpg = instruction.mnemonic() == Mnemonic::Invlpg;
+    is_invlpg.then(|| operands::linear_address(instruction, &read())).flatten()
 }
 
 /// Up to 8 bytes as a little-endian number.

@@ -255,6 +255,10 @@ impl Machine {
 
     /// Goes back (or forth) to the moment of `snapshot`, which must be of a machine with the same settings.
     pub fn restore(&mut self, snapshot: &Snapshot) {
+        // Code may have been translated from stores that are pending then or now, and laid over memory.
+        for core in self.state.cores.iter().chain(&snapshot.state.cores) {
+            self.written.extend(core.buffer.entries().iter().map(|entry| (entry.address, u64::from(entry.length))));
+        }
         for page in self.code.pages() {
             if self.state.memory.slice(page, PAGE) != snapshot.state.memory.slice(page, PAGE) {
                 self.written.push((page, PAGE));

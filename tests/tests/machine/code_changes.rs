@@ -173,6 +173,41 @@ fn code_goes_back_with_a_snapshot() {
     }
 }
 
+#[test]
+fn code_goes_back_and_forth_with_a_store_to_it_that_is_still_pending() {
+    // Core 0 patches the loop's MOV EAX, 1 once, and not at all after core 1 has said so.
+    let patcher = |a: &mut CodeAssembler| {
+        let (mut again, mut past) = (a.create_label(), a.create_label());
+        a.xor(edx, edx)?;
+        a.lea(rsi, ptr(again))?;
+        a.mov(ecx, LOOP as u32)?;
+        a.set_label(&mut again)?;
+        a.cmp(byte_ptr(X), 0)?;
+        a.jne(past)?;
+        a.test(edx, edx)?;
+        a.jnz(past)?;
+        a.inc(edx)?;
+        a.mov(byte_ptr(LOOP + 1), 2)?;
+        a.set_label(&mut past)?;
+        a.jmp(rcx)
+    };
+    let stopper = |a: &mut CodeAssembler| a.mov(byte_ptr(X), 1);
+    // MOV EAX, 1; JMP RSI.
+    let mut t = Testbed::with_data(TSO, &[&patcher, &stopper], &[0xb8, 1, 0, 0, 0, 0xff, 0xe6]);
+    let go_round = |t: &mut Testbed| (0..6).for_each(|_| t.steps(0, 20));
+    let before = t.machine.snapshot();
+    go_round(&mut t);
+    assert_eq!((t.rax(0), t.pending_addresses(0)), (2, vec![LOOP + 1]));
+    let patched = t.machine.snapshot();
+    t.machine.restore(&before);
+    t.finish(1);
+    go_round(&mut t);
+    assert_eq!((t.rax(0), t.pending_addresses(0)), (1, vec![]));
+    t.machine.restore(&patched);
+    go_round(&mut t);
+    assert_eq!(t.rax(0), 2);
+}
+
 /// Core 0 goes round a long NOP with a store pending; core 1 is about to turn the NOP into MFENCE.
 fn fence_maker_and_spinner() -> Testbed {
     let spin = |a: &mut CodeAssembler| {
@@ -299,5 +334,32 @@ fn a_change_of_code_that_an_engine_has_only_looked_ahead_at_is_noticed() {
         t.finish(1);
         t.apply(Choice::Run { core: CoreId(0), steps: 4, drained });
         assert_eq!((t.pc(0), t.rax(0)), (SECOND_PAGE + 5, 2), "drained: {drained}");
+    }
+}
+
+#[test]
+fn an_addition_that_reaches_into_a_page_with_code_is_done_once() {
+    const CODE: u64 = DATA + 0x1000;
+    const TIMES: i32 = 300;
+    let code = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        a.mov(ecx, TIMES)?;
+        a.set_label(&mut again)?;
+        a.call(CODE + 8)?;
+        // Its lower half lies before the page with code.
+        a.add(qword_ptr(CODE - 4), 0x4000_0001)?;
+        a.dec(ecx)?;
+        a.jnz(again)
+    };
+    let mut data = vec![0; 0x1000];
+    // 8 bytes, and RET.
+    data.extend([0, 0, 0, 0, 0, 0, 0, 0, 0xc3]);
+    for (steps, drained) in [(1, false), (50, false), (10_000, true)] {
+        let mut t = Testbed::with_data(TSO, &[&code], &data);
+        while !t.core(0).is_halted() {
+            t.apply(Choice::Run { core: CoreId(0), steps, drained });
+        }
+        t.drain_all(0);
+        assert_eq!(t.memory(CODE - 4), 0x4000_0001 * TIMES as u64, "in slices of {steps}, drained: {drained}");
     }
 }

@@ -4,8 +4,8 @@
 //! The table is tested as a table of bytes in `tests/`.
 
 use iced_x86::{
-    Code, CodeSize, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction, Mnemonic, OpKind,
-    Register,
+    Code, CodeSize, ConditionCode, CpuidFeature, Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction,
+    Mnemonic, OpKind, Register,
 };
 
 /// What an instruction is to the memory model.
@@ -226,6 +226,18 @@ pub fn classify(instruction: &Instruction) -> Class {
     }
 }
 
+/// Whether the engine, stopped at the instruction's memory access, has already forgotten the flags it began with.
+///
+/// Rotations through carry and SETcc compute the flags into place before the access, and a stop then takes them for
+/// the operands of the instruction before.
+pub(crate) fn loses_flags(instruction: &Instruction) -> bool {
+    let mnemonic = instruction.mnemonic();
+    let is_set = instruction.condition_code() != ConditionCode::None && instruction.op0_kind() == OpKind::Memory;
+    let is_rotation = matches!(mnemonic, Mnemonic::Rcl | Mnemonic::Rcr) && instruction.op0_kind() == OpKind::Memory;
+    // Of the conditional instructions only SETcc has a memory destination; jumps through memory have no condition.
+    is_set || is_rotation
+}
+
 /// Whether `instruction` is the CMPXCHG of 4 bytes in 64-bit code, with which the engine takes liberties.
 ///
 /// Whatever comes of the comparison, it writes accumulator and destination register as if they were written, and so clears
@@ -273,13 +285,13 @@ fn writes_serialising_register(instruction: &Instruction) -> bool {
     instruction.op0_register().is_dr()
 }
 
-/// A call or jump to another code segment.
 /// Whether `instruction` loads CS and the instruction pointer together, and may switch tasks (SDM 3A 8.3).
 pub(crate) fn is_far_transfer(instruction: &Instruction) -> bool {
     matches!(instruction.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
         || is_far(instruction)
 }
 
+/// A call or jump to another code segment.
 fn is_far(instruction: &Instruction) -> bool {
     instruction.is_call_far()
         || instruction.is_call_far_indirect()

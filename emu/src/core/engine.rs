@@ -16,8 +16,7 @@
 //!
 //! Known limits:
 //!
-//! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory,
-//!   and an unlocked read-modify-write that crosses from a data page into a page with translated code reads that part twice;
+//! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory;
 //! - Unicorn does not check the alignment of MOVAPS and its relatives, and MONITOR is accepted.
 
 pub(crate) mod fast;

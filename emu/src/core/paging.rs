@@ -40,6 +40,8 @@ pub(crate) const GLOBAL: u64 = 1 << 8;
 pub(crate) const NO_EXECUTE: u64 = 1 << 63;
 const LARGE: u64 = 1 << 7;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
+/// The same in entries of 4 bytes.
+const NARROW_FRAME: u64 = 0xffff_f000;
 
 impl Mode {
     /// The mode of a core in state `cpu`.
@@ -68,26 +70,80 @@ impl Mode {
 
     /// What page tables in memory say of the page that `linear` lies in, while paging is on; `None` when it is not mapped.
     pub(crate) fn leaf(&self, memory: &Memory, linear: u64) -> Option<Leaf> {
-        if self.cr4 & CR4_PAE == 0 {
-            self.walk_32(memory, linear)
-        } else if self.efer & EFER_LMA == 0 {
-            let directory = entry_64(memory, self.cr3 & 0xffff_ffe0, linear >> 30 & 3)?;
-            walk_long(memory, directory & FRAME, linear, 2, EVERYTHING)
-        } else {
-            walk_long(memory, self.cr3 & FRAME, linear, 4, EVERYTHING)
+        let (mut allowed, mut last) = (EVERYTHING, None);
+        for step in self.path(memory, linear) {
+            allowed = allowed & step.entry & !NO_EXECUTE | (allowed | step.entry) & NO_EXECUTE;
+            last = Some(step);
         }
+        let Step { entry, bytes, .. } = last.filter(|step| step.maps)?;
+        let (frame, entry) = match (bytes, self.has_wide_entries()) {
+            (PAGE, true) => (entry & FRAME, entry),
+            (PAGE, false) => (entry & NARROW_FRAME, entry),
+            (_, true) => (entry & FRAME & !(bytes - 1), large_pat(entry)),
+            // Bits 20 to 13 are bits 39 to 32 of the frame (PSE-36).
+            (_, false) => (entry & 0xffc0_0000 | (entry & 0x1f_e000) << 19, large_pat(entry)),
+        };
+        Some(Leaf { frame, bytes, entry, allowed })
     }
 
-    fn walk_32(&self, memory: &Memory, linear: u64) -> Option<Leaf> {
-        let directory = entry_32(memory, self.cr3 & !0xfff, linear >> 22 & 0x3ff)?;
-        if directory & LARGE != 0 && self.cr4 & CR4_PSE != 0 {
-            // Bits 20 to 13 are bits 39 to 32 of the frame (PSE-36).
-            let frame = directory & 0xffc0_0000 | (directory & 0x1f_e000) << 19;
-            return Some(Leaf { frame, bytes: 4 << 20, entry: large_pat(directory), allowed: directory });
+    /// The entries that a walk for `linear` reads and may mark (SDM 3A 5.8), from the top, while paging is on: up to the one
+    /// that maps the page, or the last present one. PAE's four pointers to directories, which are not marked, are left out.
+    pub(crate) fn path(&self, memory: &Memory, linear: u64) -> impl Iterator<Item = Step> + use<> {
+        let (table, shifts) = if !self.has_wide_entries() {
+            (Some(self.cr3 & !0xfff), &[22, 12][..])
+        } else if self.is_long() {
+            (Some(self.cr3 & FRAME), &[39, 30, 21, 12][..])
+        } else {
+            let directory = entry_64(memory, (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3));
+            (directory.map(|directory| directory & FRAME), &[21, 12][..])
+        };
+        let (mut steps, mut table, mut shifts) = ([None; 4], table, shifts.iter());
+        for place in &mut steps {
+            let (Some(at), Some(&shift)) = (table, shifts.next()) else { break };
+            *place = self.step(memory, at, linear, shift);
+            table = place.filter(|step| !step.maps).map(|step| self.table_of(step.entry));
         }
-        let page = entry_32(memory, directory & 0xffff_f000, linear >> 12 & 0x3ff)?;
-        Some(Leaf { frame: page & 0xffff_f000, bytes: PAGE, entry: page, allowed: page & directory })
+        steps.into_iter().flatten()
     }
+
+    /// Reads the entry for `linear` of the table at `table`, which maps or leads to 2 to the `shift` bytes.
+    fn step(&self, memory: &Memory, table: u64, linear: u64, shift: u32) -> Option<Step> {
+        let (address, entry) = if self.has_wide_entries() {
+            let address = table + 8 * (linear >> shift & 0x1ff);
+            (address, entry_64(memory, address)?)
+        } else {
+            let address = table + 4 * (linear >> shift & 0x3ff);
+            (address, entry_32(memory, address)?)
+        };
+        let may_be_large = shift != 39 && (self.has_wide_entries() || self.cr4 & CR4_PSE != 0);
+        let maps = shift == 12 || may_be_large && entry & LARGE != 0;
+        Some(Step { address: PhysAddr(address), entry, bytes: 1 << shift, maps })
+    }
+
+    fn table_of(&self, entry: u64) -> u64 {
+        entry & if self.has_wide_entries() { FRAME } else { NARROW_FRAME }
+    }
+
+    /// Whether entries have 8 bytes: PAE and 4-level paging.
+    fn has_wide_entries(&self) -> bool {
+        self.cr4 & CR4_PAE != 0
+    }
+
+    /// Whether the processor is in long mode.
+    pub(crate) fn is_long(&self) -> bool {
+        self.efer & EFER_LMA != 0
+    }
+}
+
+/// A present entry that a walk through page tables reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Step {
+    pub(crate) address: PhysAddr,
+    pub(crate) entry: u64,
+    /// How much it maps or leads to.
+    bytes: u64,
+    /// Whether it maps a page.
+    pub(crate) maps: bool,
 }
 
 /// The end of a walk through page tables.
@@ -110,81 +166,20 @@ impl Leaf {
     }
 }
 
-/// A present entry that a walk through page tables reads.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Step {
-    pub(crate) address: PhysAddr,
-    pub(crate) entry: u64,
-}
-
-impl Mode {
-    /// The entries that a walk for `linear` reads and may mark (SDM 3A 5.8), from the top, while paging is on: up to the one
-    /// that maps the page, or the last present one.
-    pub(crate) fn path(&self, memory: &Memory, linear: u64) -> Vec<Step> {
-        let mut path = Vec::new();
-        if self.cr4 & CR4_PAE == 0 {
-            let has_large = self.cr4 & CR4_PSE != 0;
-            let mut table = self.cr3 & 0xffff_f000;
-            for shift in [22, 12] {
-                let address = PhysAddr(table + 4 * (linear >> shift & 0x3ff));
-                let Some(entry) = entry_32(memory, address.0, 0) else { break };
-                path.push(Step { address, entry });
-                if entry & LARGE != 0 && has_large {
-                    break;
-                }
-                table = entry & 0xffff_f000;
-            }
-            return path;
-        }
-        let (mut table, levels) = if self.efer & EFER_LMA == 0 {
-            // The four pointers to directories are not marked.
-            let Some(directory) = entry_64(memory, self.cr3 & 0xffff_ffe0, linear >> 30 & 3) else { return path };
-            (directory & FRAME, 2)
-        } else {
-            (self.cr3 & FRAME, 4)
-        };
-        for level in (0..levels).rev() {
-            let address = PhysAddr(table + 8 * (linear >> (12 + 9 * level) & 0x1ff));
-            let Some(entry) = entry_64(memory, address.0, 0) else { break };
-            path.push(Step { address, entry });
-            if entry & LARGE != 0 {
-                break;
-            }
-            table = entry & FRAME;
-        }
-        path
-    }
-}
-
 /// What entries allow before any has been looked at.
 const EVERYTHING: u64 = !NO_EXECUTE;
-
-/// Walks tables of 512 eight-byte entries, `levels` of them still to go; entries so far have `allowed`.
-fn walk_long(memory: &Memory, table: u64, linear: u64, levels: u32, allowed: u64) -> Option<Leaf> {
-    let shift = 12 + 9 * (levels - 1);
-    let entry = entry_64(memory, table, linear >> shift & 0x1ff)?;
-    let allowed = allowed & entry & !NO_EXECUTE | (allowed | entry) & NO_EXECUTE;
-    if levels == 1 {
-        return Some(Leaf { frame: entry & FRAME, bytes: PAGE, entry, allowed });
-    }
-    if levels < 4 && entry & LARGE != 0 {
-        let bytes = 1 << shift;
-        return Some(Leaf { frame: entry & FRAME & !(bytes - 1), bytes, entry: large_pat(entry), allowed });
-    }
-    walk_long(memory, entry & FRAME, linear, levels - 1, allowed)
-}
 
 /// The entry of a large page with its PAT bit, 12, where that of a small page is, 7.
 fn large_pat(entry: u64) -> u64 {
     entry & !LARGE | entry >> 5 & LARGE
 }
 
-fn entry_64(memory: &Memory, table: u64, index: u64) -> Option<u64> {
-    memory.read_u64(PhysAddr(table + 8 * index)).filter(|entry| entry & PRESENT != 0)
+fn entry_64(memory: &Memory, address: u64) -> Option<u64> {
+    memory.read_u64(PhysAddr(address)).filter(|entry| entry & PRESENT != 0)
 }
 
-fn entry_32(memory: &Memory, table: u64, index: u64) -> Option<u64> {
-    let bytes = memory.slice(PhysAddr(table + 4 * index), 4)?;
+fn entry_32(memory: &Memory, address: u64) -> Option<u64> {
+    let bytes = memory.slice(PhysAddr(address), 4)?;
     let entry = u64::from(u32::from_le_bytes(bytes.try_into().expect("the slice has 4 bytes")));
     (entry & PRESENT != 0).then_some(entry)
 }
@@ -199,11 +194,11 @@ impl Mode {
         if self.cr4 & CR4_PAE == 0 {
             let directory = self.cr3 & !0xfff;
             pages.push(directory / PAGE);
-            let tables = (0..1024).filter_map(|index| entry_32(memory, directory, index));
+            let tables = (0..1024).filter_map(|index| entry_32(memory, directory + 4 * index));
             pages.extend(tables.filter(|entry| entry & LARGE == 0).map(|entry| (entry & 0xffff_f000) / PAGE));
         } else if self.efer & EFER_LMA == 0 {
             pages.push(self.cr3 / PAGE);
-            let directories = (0..4).filter_map(|index| entry_64(memory, self.cr3 & 0xffff_ffe0, index));
+            let directories = (0..4).filter_map(|index| entry_64(memory, (self.cr3 & 0xffff_ffe0) + 8 * index));
             directories.for_each(|entry| tables_below(memory, entry & FRAME, 2, &mut pages));
         } else {
             tables_below(memory, self.cr3 & FRAME, 4, &mut pages);
@@ -218,7 +213,7 @@ fn tables_below(memory: &Memory, table: u64, levels: u32, pages: &mut Vec<u64>) 
     if levels == 1 {
         return;
     }
-    for entry in (0..512).filter_map(|index| entry_64(memory, table, index)) {
+    for entry in (0..512).filter_map(|index| entry_64(memory, table + 8 * index)) {
         if entry & LARGE == 0 {
             tables_below(memory, entry & FRAME, levels - 1, pages);
         }

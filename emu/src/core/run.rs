@@ -31,7 +31,7 @@ use crate::trace::{Event, EventLog, Fault};
 use decoded::Decoded;
 use fencepost_devices::{PhysAddr, Ticks};
 use iced_x86::Instruction;
-use observed::{Extent, Observed, PreciseRun, Spun};
+use observed::{Extent, FlagsOfFault, Observed, PreciseRun, Spun};
 
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
 const FAST_MINIMUM: u64 = 24;
@@ -375,6 +375,11 @@ impl Turn<'_> {
         *patches_code = observed.stored_to_code;
         if observed.ends_shadow {
             engines.change(|cpu| cpu.interrupt_shadow = 0);
+        }
+        match observed.flags {
+            Some(FlagsOfFault::InEngine) => engines.take_flags_of_fault(),
+            Some(FlagsOfFault::Kept(flags)) => engines.change(|cpu| cpu.rflags = flags),
+            None => (),
         }
         if let Some(bases) = observed.bases {
             engines.keep_bases(bases);

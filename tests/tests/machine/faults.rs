@@ -2,9 +2,11 @@
 
 use super::page_tables::*;
 use super::testbed::*;
+use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::memory_model::MemoryModel;
 use fencepost::trace::{Event, Fault};
+use fencepost_tests::guest::{handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -358,4 +360,51 @@ fn an_instruction_of_more_than_15_bytes_is_a_protection_fault() {
     let mut t = Testbed::new(TSO, &[&|a| a.db(&bytes[1..])]);
     t.run(0);
     assert!(t.core(0).is_halted());
+}
+
+#[test]
+fn the_frame_of_a_fault_has_the_flags_from_before_the_instruction() {
+    /// CF, AF, SF: 5 - 7. The others of PF, ZF, OF are clear.
+    const FLAGS: u64 = 0x91;
+    const ARITHMETIC: u64 = 0x8d5;
+    let read_only = || dword_ptr(READ_ONLY);
+    let faults: [(u8, Code); 12] = [
+        (14, &|a| a.mov(edx, dword_ptr(MISSING))),
+        (14, &|a| a.add(edx, dword_ptr(MISSING))),
+        (0, &|a| a.div(ecx)),
+        (14, &|a| a.rcl(read_only(), 1)),
+        (14, &|a| a.rcr(dword_ptr(READ_ONLY), cl)),
+        (14, &|a| a.setc(byte_ptr(READ_ONLY))),
+        (14, &|a| a.adc(read_only(), edx)),
+        (14, &|a| a.inc(read_only())),
+        (14, &|a| a.neg(read_only())),
+        (14, &|a| a.shl(read_only(), 3)),
+        (14, &|a| a.cmpxchg(read_only(), edx)),
+        (14, &|a| a.bts(read_only(), 3)),
+    ];
+    for (number, (vector, fault)) in faults.into_iter().enumerate() {
+        let code = |a: &mut CodeAssembler| {
+            let depth = if vector == 14 { 3 } else { 2 };
+            handler(a, &[vector], |a| {
+                a.mov(rbx, qword_ptr(rsp + 8 * depth))?;
+                a.hlt()
+            })?;
+            load_idt(a)?;
+            a.xor(edx, edx)?;
+            a.mov(ecx, if vector == 0 { 0 } else { 1 })?;
+            for _ in 0..30 {
+                a.nop()?;
+            }
+            a.mov(eax, 5)?;
+            a.sub(eax, 7)?;
+            fault(a)
+        };
+        for (steps, drained) in [(1, false), (7, false), (1000, false), (1000, true)] {
+            let mut t = paged(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            assert_eq!(t.gpr(0, 3) & ARITHMETIC, FLAGS, "fault {number}, in slices of {steps}, drained: {drained}");
+        }
+    }
 }

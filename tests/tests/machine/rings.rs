@@ -1,6 +1,6 @@
 //! Users at privilege level 3: how they get there, what they may not do, and how they come back (SDM 3A 5, 6.12.1, 7.7).
 
-use super::page_tables::paged;
+use super::page_tables::{MISSING, paged};
 use super::testbed::*;
 use fencepost::core::CoreId;
 use fencepost::core::cpu_state::SegmentName;
@@ -369,4 +369,40 @@ fn a_return_to_an_outer_level_makes_the_selectors_of_inner_data_null_and_leaves_
     assert!(t.core(0).is_halted(), "{:?}", t.machine.stop());
     // `user` has made X 1 meanwhile.
     assert_eq!([t.gpr(0, 3), t.gpr(0, 6)], [1, 0]);
+}
+
+#[test]
+fn a_return_to_a_page_that_is_missing_leaves_the_bases_too() {
+    const BASE_OF_GS: u64 = 0x12_3000;
+    let code = |a: &mut CodeAssembler| {
+        let mut handler = a.create_label();
+        user_table(a)?;
+        put(a, TSS + 4, KERNEL_STACK)?;
+        a.mov(ax, TASK as i32)?;
+        a.ltr(ax)?;
+        a.lea(rax, ptr(handler))?;
+        gate_at(a, IDT, 14, INTERRUPT_GATE)?;
+        load_table(a, IDT, 0xfff)?;
+        a.lidt(ptr(POINTER))?;
+        a.mov(eax, 0x10)?;
+        a.mov(gs, eax)?;
+        a.mov(ecx, 0xc000_0101u32)?;
+        a.mov(eax, BASE_OF_GS as u32)?;
+        a.xor(edx, edx)?;
+        a.wrmsr()?;
+        for word in [USER_DATA, USER_STACK, FLAGS, USER_CODE, MISSING] {
+            a.push(word as i32)?;
+        }
+        a.iretq()?;
+        a.set_label(&mut handler)?;
+        a.hlt()
+    };
+    for steps in [1, 1000] {
+        let mut t = paged(TSO, &[&code]);
+        while !t.core(0).is_halted() {
+            t.steps(0, steps);
+        }
+        let segment = t.core(0).cpu.segment(SegmentName::Gs);
+        assert_eq!((segment.selector, segment.base), (0, BASE_OF_GS), "in slices of {steps}");
+    }
 }

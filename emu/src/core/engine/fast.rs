@@ -11,11 +11,10 @@ use super::super::decode;
 use super::super::interruption::Openness;
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Side, Tlb};
-use super::unicorn::{FILL_UNPAGED, FILL_WALKS, Hooked, PageFill, Unicorn, stop_from_hook};
+use super::unicorn::{Hooked, PageFill, Question, Unicorn, stop_from_hook};
 use crate::memory::{Memory, PAGE};
 use iced_x86::{
-    ConditionCode, Decoder, DecoderOptions, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess,
-    OpKind, Register,
+    Decoder, DecoderOptions, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess, OpKind, Register,
 };
 use std::ffi::{c_int, c_void};
 use unicorn_engine_sys as sys;
@@ -106,8 +105,6 @@ struct Link {
     tlb: *mut Tlb,
     /// What the core's translation lookaside buffer no longer has since the run began.
     lost: Lost,
-    /// The engine has cached translations outside a run, which are not the guest's.
-    has_strays: bool,
     left: u64,
     /// The block that was entered last.
     last: Block,
@@ -129,7 +126,6 @@ impl Fast {
             code: std::ptr::null_mut(),
             tlb: std::ptr::null_mut(),
             lost: Lost::default(),
-            has_strays: false,
             left: 0,
             last: Block::default(),
             stops: FastStops::default(),
@@ -172,7 +168,7 @@ impl Fast {
             self.link.mode = mode;
             self.link.blocks.fill(Block::default());
         }
-        if std::mem::take(&mut self.link.has_strays) || self.code_pages != code.count() {
+        if self.code_pages != code.count() {
             // Translations for stores to what holds code by now may be cached.
             self.unicorn.flush_tlb();
         }
@@ -330,7 +326,7 @@ impl Link {
             block.count += 1;
             if instruction.is_invalid()
                 || !class.is_fast()
-                || loses_flags(&instruction)
+                || decode::loses_flags(&instruction)
                 || stores_in_a_helper(&instruction)
             {
                 block.flags = Flags::Precise;
@@ -374,21 +370,9 @@ fn keeps_accumulator_narrow(code: Decoder) -> bool {
     true
 }
 
-/// Whether the engine, stopped at the instruction's memory access, has already forgotten the flags it began with.
-///
-/// Rotations through carry and SETcc compute the flags into place before the access, and a stop then takes them for
-/// the operands of the instruction before.
-fn loses_flags(instruction: &Instruction) -> bool {
-    let mnemonic = instruction.mnemonic();
-    let is_set = instruction.condition_code() != ConditionCode::None && instruction.op0_kind() == OpKind::Memory;
-    let is_rotation = matches!(mnemonic, Mnemonic::Rcl | Mnemonic::Rcr) && instruction.op0_kind() == OpKind::Memory;
-    // Of the conditional instructions only SETcc has a memory destination; jumps through memory have no condition.
-    is_set || is_rotation
-}
-
 /// Whether the engine makes the instruction's stores inside a C function.
 ///
-/// A store to device space or to a page with code, made there, would be lost without a stop.
+/// A store to device space, made there, would be lost without a stop.
 fn stores_in_a_helper(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     match instruction.mnemonic() {
@@ -418,16 +402,14 @@ extern "C" fn on_block(uc: *mut sys::uc_engine, pc: u64, size: u32, data: *mut c
 extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bool {
     // SAFETY: as in `on_block`; the shim passes a fill of its own.
     let (link, fill) = unsafe { (&mut *data.cast::<Link>(), &mut *fill) };
-    if link.tlb.is_null() {
-        link.has_strays = true;
-        return fill.answer_one_to_one();
-    }
+    assert!(!link.tlb.is_null(), "engines translate addresses only in a run");
     // SAFETY: `Fast::run` sets the pointers for the time of the run and holds the references meanwhile.
     let (tlb, memory, code) = unsafe { (&mut *link.tlb, &*link.memory, &mut *link.code) };
-    if what == FILL_WALKS {
+    let what = Question::of(what);
+    if what == Question::Walks {
         return !fill.marks(memory).any(|entry| code.touches(entry, 1));
     }
-    if what == FILL_UNPAGED {
+    if what == Question::Unpaged {
         guard_code(fill, memory, code);
         return true;
     }

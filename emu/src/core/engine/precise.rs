@@ -4,7 +4,7 @@ use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Source, vector};
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Page, Tlb};
-use super::unicorn::{FILL_UNPAGED, FILL_WALKS, Hooked, PageFill, Unicorn, stop_from_hook};
+use super::unicorn::{Hooked, PageFill, Question, Unicorn, stop_from_hook};
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
 use std::ffi::{c_int, c_void};
@@ -285,25 +285,22 @@ extern "C" fn on_access(
 extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bool {
     // SAFETY: `data` is this engine's link, and the shim passes a fill of its own.
     let (link, fill) = unsafe { (&mut *data.cast::<Link>(), &mut *fill) };
-    if link.observer.is_none() {
-        link.has_strays = true;
-        return fill.answer_one_to_one();
-    }
     // SAFETY: a run is under way.
     let observer = unsafe { Link::observer(data) };
-    if what == FILL_UNPAGED {
+    let what = Question::of(what);
+    if what == Question::Unpaged {
         fill.fetched().into_iter().for_each(|from| observer.fetches(from));
         return true;
     }
     let only_looks = observer.only_looks();
     let (tlb, memory) = observer.translations(fill.mode());
-    if what == FILL_WALKS {
+    if what == Question::Walks {
         fill.marks(memory).for_each(|entry| observer.marks(entry));
         return true;
     }
     let mut lost = Lost::default();
     let page = if only_looks {
-        link.has_strays |= PageFill::is_walk(what);
+        link.has_strays |= what == Question::Walked;
         fill.look(what, tlb, memory)
     } else {
         fill.answer(what, tlb, memory, &mut lost)

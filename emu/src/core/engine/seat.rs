@@ -152,7 +152,14 @@ impl Engines {
         self.open_precise().unicorn().linear_pc()
     }
 
-    /// The precise engine has returned from an interrupt or far call in 64-bit code; see [`Unicorn::keep_bases`].
+    /// An instruction in the precise engine has faulted; see [`Unicorn::take_flags_of_fault`].
+    ///
+    /// [`Unicorn::take_flags_of_fault`]: super::unicorn::Unicorn::take_flags_of_fault
+    pub(crate) fn take_flags_of_fault(&self) {
+        self.open_precise().unicorn().take_flags_of_fault();
+    }
+
+    /// The precise engine has executed a far transfer in long mode; see [`Unicorn::keep_bases`].
     ///
     /// [`Unicorn::keep_bases`]: super::unicorn::Unicorn::keep_bases
     pub(crate) fn keep_bases(&self, bases: [u64; 2]) {

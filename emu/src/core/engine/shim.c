@@ -275,8 +275,8 @@ void fencepost_limit_block(struct uc_struct *uc, uint32_t count) { uc->cpu->cfla
 
 /*
  * Before an instruction that is executed if the engine `goes_on`; the next block is limited as above.
- * At hooks on memory Unicorn puts its program counter back to the instruction, which every hook before one has done: that only
- * takes time, and from a far transfer or a task switch, which access memory when they have a new one, takes it away.
+ * At hooks on memory Unicorn puts its program counter back to the instruction, where it is already, by the code that has
+ * called this hook: that only takes time, and from a far transfer or a task switch, which access memory when they have a new one, takes it away.
  * Where the engine stops, it has to.
  */
 void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t count)
@@ -323,6 +323,19 @@ void fencepost_settle(struct uc_struct *uc)
         env->eflags &= ~RF_MASK;
     }
     settle_task(&env->tr);
+}
+
+/*
+ * After a fault of an instruction before which a hook was called. All flags were then computed into CC_SRC; but what a fault
+ * puts back is how they were kept before the hook, and that is another way.
+ */
+void fencepost_take_flags_of_fault(struct uc_struct *uc)
+{
+    const target_ulong arithmetic = CC_O | CC_S | CC_Z | CC_A | CC_P | CC_C;
+    CPUX86State *env = uc->cpu->env_ptr;
+
+    CC_OP = CC_OP_EFLAGS;
+    env->eflags = (env->eflags & ~arithmetic) | (CC_SRC & arithmetic);
 }
 
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
@@ -446,7 +459,7 @@ struct fencepost_page {
     uint32_t is_refused;
 };
 
-/* What is asked for at a miss of the engine's own cache of translations. */
+/* What is asked for at a miss of the engine's own cache of translations. Mirrors `Question` in unicorn.rs. */
 enum { FILL_LOOK_UP, FILL_WALKS, FILL_WALKED, FILL_FAULTED, FILL_UNPAGED };
 typedef bool (*fencepost_fill)(void *data, int what, struct fencepost_page *page);
 
@@ -473,7 +486,6 @@ static bool ask(struct fencepost_class *class, CPUState *cpu, int what, struct f
 /* An access that this engine is not to make ends as at a page fault. */
 static bool refuse(CPUState *cpu, vaddr addr, bool probe, uintptr_t retaddr)
 {
-    tlb_flush_page(cpu, addr);
     if (!probe) {
         raise_exception_err_ra(cpu->env_ptr, EXCP0E_PAGE, 0, retaddr);
     }
@@ -512,6 +524,10 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
         }
         if (!ask(class, cpu, FILL_WALKED, &page)) {
             return true;
+        }
+        if (page.is_refused) {
+            /* QEMU has cached it. */
+            tlb_flush_page(cpu, addr);
         }
     }
     if (page.is_refused) {

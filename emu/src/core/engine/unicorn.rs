@@ -2,9 +2,9 @@
 
 use super::super::cpu_state::CpuState;
 use super::super::interruption::{Delivery, Exception, Openness};
-use super::super::paging::{ACCESSED, DIRTY, Mode};
+use super::super::paging::{ACCESSED, DIRTY, Mode, Step};
 use super::super::tlb::{Access, Allowed, Lost, Page, Tlb};
-use crate::memory::{Memory, PAGE, Stretch};
+use crate::memory::{Memory, Stretch};
 use fencepost_devices::PhysAddr;
 use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
@@ -28,6 +28,7 @@ unsafe extern "C" {
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
     fn fencepost_bases(uc: *mut sys::uc_engine, out: *mut [u64; 2]);
     fn fencepost_keep_bases(uc: *mut sys::uc_engine, bases: *const [u64; 2]);
+    fn fencepost_take_flags_of_fault(uc: *mut sys::uc_engine);
     fn fencepost_settle(uc: *mut sys::uc_engine);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
@@ -68,13 +69,14 @@ impl PageFill {
         Mode { cr0, cr3, cr4, efer, ..Mode::default() }
     }
 
-    /// Answers `what` the shim asks about an access while paging is on, from the core's `tlb` and page tables in `memory`; tells what is `lost` by it.
-    pub(super) fn answer(&mut self, what: c_int, tlb: &mut Tlb, memory: &Memory, lost: &mut Lost) -> Option<Page> {
+    /// Answers `what` the shim asks while paging is on, from the core's `tlb` and page tables in `memory`; tells what is `lost`
+    /// by it.
+    pub(super) fn answer(&mut self, what: Question, tlb: &mut Tlb, memory: &Memory, lost: &mut Lost) -> Option<Page> {
         let mut lost_now = Lost::default();
         match what {
-            FILL_LOOK_UP => (),
-            FILL_WALKED => tlb.note_walk(self.access(), &self.mode(), self.mode[PAT], memory, &mut lost_now),
-            _ => tlb.forget_page(self.linear, &mut lost_now),
+            Question::LookUp | Question::Walks | Question::Unpaged => (),
+            Question::Walked => tlb.note_walk(self.access(), &self.mode(), self.mode[PAT], memory, &mut lost_now),
+            Question::Faulted => tlb.forget_page(self.linear, &mut lost_now),
         }
         self.lost = if lost_now.more { 2 } else { lost_now.page.is_some().into() };
         self.lost_page = lost_now.page.unwrap_or(0);
@@ -83,34 +85,25 @@ impl PageFill {
     }
 
     /// The same, where the access is none of the guest's and changes nothing.
-    pub(super) fn look(&mut self, what: c_int, tlb: &Tlb, memory: &Memory) -> Option<Page> {
+    pub(super) fn look(&mut self, what: Question, tlb: &Tlb, memory: &Memory) -> Option<Page> {
         let (access, mode) = (self.access(), self.mode());
         let page = match what {
-            FILL_LOOK_UP => tlb.look_up(access, &mode),
-            FILL_WALKED => tlb.walk(access, &mode, self.mode[PAT], memory),
-            _ => None,
+            Question::LookUp => tlb.look_up(access, &mode),
+            Question::Walked => tlb.walk(access, &mode, self.mode[PAT], memory),
+            Question::Walks | Question::Faulted | Question::Unpaged => None,
         }?;
         (self.physical, self.bytes, self.allowed) = (page.physical.0, page.bytes, page.allowed.bits());
         Some(page)
     }
 
-    /// Answers outside a run, when it is not the guest that asks.
-    pub(super) fn answer_one_to_one(&mut self) -> bool {
-        (self.physical, self.bytes, self.allowed) = (self.linear, PAGE, Allowed::EXECUTE.bits());
-        true
-    }
-
-    /// Whether the shim asks `what` after a walk through page tables, and so would have the result noted.
-    pub(super) fn is_walk(what: c_int) -> bool {
-        what == FILL_WALKED
-    }
-
     /// The entries of page tables that the walk which is about to happen may mark as used or written to (SDM 3A 5.8).
     pub(super) fn marks(&self, memory: &Memory) -> impl Iterator<Item = PhysAddr> + use<> {
         let access = self.access();
-        let marks = if access.kind == Allowed::WRITE { ACCESSED | DIRTY } else { ACCESSED };
-        let path = self.mode().path(memory, access.linear);
-        path.into_iter().filter(move |step| step.entry & marks != marks).map(|step| step.address)
+        let is_marked = move |step: &Step| {
+            let is_written = access.kind == Allowed::WRITE && step.maps;
+            step.entry & ACCESSED != 0 && (!is_written || step.entry & DIRTY != 0)
+        };
+        self.mode().path(memory, access.linear).filter(move |step| !is_marked(step)).map(|step| step.address)
     }
 
     /// What the code map must know before the engine may use the answer: it may translate code from there.
@@ -148,13 +141,27 @@ impl PageFill {
 /// Where in `PageFill::mode` IA32_PAT is.
 const PAT: usize = 4;
 
-/// What the shim asks; anything else is that the page tables have not allowed the access.
-const FILL_LOOK_UP: c_int = 0;
-/// Page tables are about to be walked.
-pub(super) const FILL_WALKS: c_int = 1;
-const FILL_WALKED: c_int = 2;
-/// Paging is off: the page is given.
-pub(super) const FILL_UNPAGED: c_int = 4;
+/// What the shim asks at a miss. Mirrors the enumeration in shim.c.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Question {
+    /// What is noted?
+    LookUp,
+    /// Page tables are about to be walked.
+    Walks,
+    /// They have been, and allow the access.
+    Walked,
+    /// They do not allow it.
+    Faulted,
+    /// Paging is off: the page is given.
+    Unpaged,
+}
+
+impl Question {
+    pub(super) fn of(number: c_int) -> Question {
+        use Question::{Faulted, LookUp, Unpaged, Walked, Walks};
+        [LookUp, Walks, Walked, Faulted, Unpaged][number as usize]
+    }
+}
 
 /// An open engine.
 pub(super) struct Unicorn {
@@ -224,7 +231,7 @@ impl Unicorn {
         check(error, "adding an instruction hook");
     }
 
-    /// Asks `fill` for the translation of every address that the engine has not cached, while paging is on.
+    /// Asks `fill` for the translation of every address that the engine has not cached.
     ///
     /// # Safety
     /// `data` is what `fill` expects, and stays valid while the engine is open.
@@ -309,6 +316,12 @@ impl Unicorn {
     pub(super) fn limit_block(&self, count: u32) {
         // SAFETY: the engine is open and not running.
         unsafe { fencepost_limit_block(self.handle, count) }
+    }
+
+    /// After a fault of an instruction before which a hook was called: its arithmetic flags are those of that moment.
+    pub(super) fn take_flags_of_fault(&self) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_take_flags_of_fault(self.handle) }
     }
 
     /// Gives FS and GS their `bases` from before a return to an outer level, if that has made their selectors null.

@@ -16,11 +16,13 @@ pub(super) struct Known {
     pub(super) class: Class,
     /// See [`decode::is_cmpxchg_of_halves`].
     pub(super) is_cmpxchg_of_halves: bool,
+    /// See [`decode::loses_flags`].
+    pub(super) loses_flags: bool,
 }
 
 impl Known {
     /// Nothing special.
-    pub(super) const PLAIN: Known = Known { class: Class::Plain, is_cmpxchg_of_halves: false };
+    pub(super) const PLAIN: Known = Known { class: Class::Plain, is_cmpxchg_of_halves: false, loses_flags: false };
 }
 
 /// The table, valid for one way of translating addresses and until code changes.
@@ -73,7 +75,8 @@ impl Decoded {
             self.forget();
         }
         let class = decode::classify(&instruction);
-        let known = Known { class, is_cmpxchg_of_halves: decode::is_cmpxchg_of_halves(&instruction) };
+        let is_cmpxchg_of_halves = decode::is_cmpxchg_of_halves(&instruction);
+        let known = Known { class, is_cmpxchg_of_halves, loses_flags: decode::loses_flags(&instruction) };
         self.slots[slot] = Some((pc, known));
         known
     }

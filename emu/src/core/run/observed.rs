@@ -31,7 +31,6 @@ pub(super) enum Spun {
 }
 
 /// Up to 8 bytes of memory to put back.
-#[derive(Clone, Copy)]
 struct Saved {
     address: PhysAddr,
     length: usize,
@@ -101,7 +100,9 @@ pub(super) struct PreciseRun<'a, 'w> {
     emulate: Option<Instruction>,
     /// What the instruction that is executing must leave alone.
     halves: Option<Halves>,
-    /// The bases of FS and GS before the far transfer that is executing, in 64-bit code.
+    /// RFLAGS before the instruction that is executing, which changes flags before it stores.
+    flags: Option<u64>,
+    /// The bases of FS and GS before the far transfer that is executing, in long mode.
     bases: Option<[u64; 2]>,
     /// The load of a table's base that is executing.
     table_load: Option<TableLoad>,
@@ -127,7 +128,8 @@ impl Observer for PreciseRun<'_, '_> {
         if self.gives_way.to_interrupts && self.may_be_interrupted(engine) {
             return Flow::Stop;
         }
-        let Known { class, is_cmpxchg_of_halves } = self.classify(pc);
+        let Known { class, is_cmpxchg_of_halves, loses_flags } = self.classify(pc);
+        self.flags = loses_flags.then(|| engine.registers().rflags);
         if self.extent == Extent::Rehearsal {
             if class.is_emulated() || class.drains() {
                 return Flow::Stop;
@@ -156,7 +158,7 @@ impl Observer for PreciseRun<'_, '_> {
                 self.last_step = true;
                 self.is_mode_change = true;
                 self.may_retranslate = retranslates;
-                self.bases = (is_far_transfer && self.mode.bits == 64).then(|| engine.bases());
+                self.bases = (is_far_transfer && self.mode.is_long()).then(|| engine.bases());
                 self.invalidates = instruction.and_then(|it| invalidated(&it, || engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
@@ -310,6 +312,8 @@ impl Observer for PreciseRun<'_, '_> {
     fn marks(&mut self, entry: PhysAddr) {
         if self.world.code.touches(entry, 1) {
             self.world.written.push((entry, 1));
+            self.decoded.forget();
+            self.last_step = true;
         }
     }
 
@@ -333,6 +337,15 @@ pub(super) enum Extent {
     Rehearsal,
 }
 
+/// Where the arithmetic flags from before an instruction that has faulted are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FlagsOfFault {
+    /// In the engine, which has computed them before the instruction, and then taken them for something else.
+    InEngine,
+    /// In this RFLAGS: the instruction has changed the engine's.
+    Kept(u64),
+}
+
 /// What came of a run.
 pub(super) struct Observed {
     pub(super) exit: PreciseExit,
@@ -352,7 +365,9 @@ pub(super) struct Observed {
     pub(super) emulate: Option<Instruction>,
     /// What the last instruction must have left alone.
     pub(super) halves: Option<Halves>,
-    /// The bases of FS and GS before a far transfer that is complete, in 64-bit code.
+    /// Of an instruction that has faulted.
+    pub(super) flags: Option<FlagsOfFault>,
+    /// The bases of FS and GS before a far transfer that is complete, in long mode.
     pub(super) bases: Option<[u64; 2]>,
     /// What the core's translation lookaside buffer has lost.
     pub(super) lost: Lost,
@@ -408,6 +423,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             is_abandoned: false,
             emulate: None,
             halves: None,
+            flags: None,
             bases: None,
             table_load: None,
             refusal: None,
@@ -445,10 +461,12 @@ impl PreciseRun<'_, '_> {
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
         let is_trap = self.is_trap(exit, pc);
+        let is_complete = !self.is_abandoned && (exit == PreciseExit::Stopped || is_fetch_fault || is_trap);
+        let flags = self.flags_of_fault(is_complete);
         if self.is_abandoned {
             self.take_overlays_away();
             self.put_back();
-        } else if exit == PreciseExit::Stopped || is_fetch_fault || is_trap {
+        } else if is_complete {
             self.retire();
         } else {
             self.undo_current();
@@ -456,7 +474,7 @@ impl PreciseRun<'_, '_> {
         if !self.is_abandoned {
             self.follow(mode);
         }
-        if let Some(linear) = self.invalidates.filter(|_| exit == PreciseExit::Stopped || is_trap) {
+        if let Some(linear) = self.invalidates.filter(|_| is_complete) {
             self.core.tlb.forget_page(linear, &mut self.lost);
         }
         self.hide();
@@ -471,7 +489,8 @@ impl PreciseRun<'_, '_> {
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
-            bases: self.bases.filter(|_| exit == PreciseExit::Stopped && !self.is_abandoned),
+            bases: self.bases.filter(|_| is_complete),
+            flags,
             lost: self.lost,
             before,
             ends_shadow: self.ends_shadow,
@@ -526,6 +545,13 @@ impl PreciseRun<'_, '_> {
     fn is_trap(&self, exit: PreciseExit, pc: u64) -> bool {
         let is_complete = self.current.as_ref().is_some_and(|c| c.pc != pc && c.class != Class::SoftwareInterrupt);
         is_complete && matches!(exit, PreciseExit::Exception(Exception { vector: vector::DEBUG, .. }))
+    }
+
+    /// Where the flags are if the exit is a fault of the current instruction.
+    fn flags_of_fault(&self, is_complete: bool) -> Option<FlagsOfFault> {
+        let current = self.current.as_ref()?;
+        let is_fault = !is_complete && !self.is_abandoned && current.class != Class::SoftwareInterrupt;
+        is_fault.then(|| self.flags.map_or(FlagsOfFault::InEngine, FlagsOfFault::Kept))
     }
 
     /// Whether the engine could not fetch the next instruction, rather than execute the current one.

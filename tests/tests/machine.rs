@@ -9,6 +9,7 @@ mod machine {
 
     mod apic_base;
     mod atomicity;
+    mod breakpoints;
     mod cmpxchg;
     mod code_changes;
     mod control_registers;

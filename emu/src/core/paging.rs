@@ -19,6 +19,8 @@ pub(crate) struct Mode {
     pub(crate) bits: u32,
     /// The trap flag: every instruction ends with a debug exception.
     pub(crate) traps: bool,
+    /// Breakpoints are enabled: an instruction may end in a debug exception before it begins.
+    pub(crate) breaks: bool,
 }
 
 const CR0_PG: u64 = 1 << 31;
@@ -27,6 +29,8 @@ const CR4_PAE: u64 = 1 << 5;
 const EFER_LMA: u64 = 1 << 10;
 /// RFLAGS.TF.
 const TRAP_FLAG: u64 = 1 << 8;
+/// L0 to G3 of DR7 (SDM 3B 18.2.4).
+const BREAKPOINTS: u64 = 0xff;
 /// The L and D bits of a code segment's descriptor (SDM 3A 3.4.5).
 const CODE_LONG: u32 = 1 << 21;
 const CODE_BIG: u32 = 1 << 22;
@@ -52,7 +56,15 @@ impl Mode {
             (false, true) => 32,
             (false, false) => 16,
         };
-        Mode { cr0: cpu.cr0, cr3: cpu.cr3, cr4: cpu.cr4, efer: cpu.efer, bits, traps: cpu.rflags & TRAP_FLAG != 0 }
+        Mode {
+            cr0: cpu.cr0,
+            cr3: cpu.cr3,
+            cr4: cpu.cr4,
+            efer: cpu.efer,
+            bits,
+            traps: cpu.rflags & TRAP_FLAG != 0,
+            breaks: cpu.dr[7] & BREAKPOINTS != 0,
+        }
     }
 
     /// The physical address of linear address `linear` as page tables in memory say; `None` when it is not mapped.

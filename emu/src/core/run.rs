@@ -384,8 +384,10 @@ impl Turn<'_> {
         if let Some(bases) = observed.bases {
             engines.keep_bases(bases);
         }
+        if observed.is_mode_change || observed.ends_resume {
+            engines.settle(observed.ends_resume);
+        }
         if observed.is_mode_change {
-            engines.settle();
             *wary = 0;
             if !engines.openness(&self.core.cpu).contains(Openness::NMI_BLOCKED) {
                 self.world.board.interrupts_mut().asked(self.id).nmi.is_done();
@@ -406,7 +408,7 @@ impl Turn<'_> {
             self.drain_all();
         }
         self.world.note_time(self.core.clock);
-        let traps_before = self.precise_engine().mode().traps;
+        let before = self.precise_engine().mode();
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
         let executed = emulation.execute(class, instruction, &mut self.world);
@@ -416,7 +418,10 @@ impl Turn<'_> {
                 self.core.clock += 1;
                 // The trap of a system call is decided by the flags that it has loaded (SDM 3A 18.3.1.4; APM 2, 13.1.4).
                 let mode = self.precise_engine().mode();
-                let traps = if class == Class::SystemCall { mode.traps } else { traps_before };
+                let traps = if class == Class::SystemCall { mode.traps } else { before.traps };
+                if before.breaks {
+                    self.caches[self.id.index()].engines.settle(true);
+                }
                 if traps && self.core.is_running() {
                     self.single_step(eager);
                 }

@@ -166,9 +166,10 @@ impl Engines {
         self.open_precise().unicorn().keep_bases(bases);
     }
 
-    /// The precise engine has executed an instruction that may have loaded flags or changed the task.
-    pub(crate) fn settle(&self) {
-        self.open_precise().unicorn().settle();
+    /// The precise engine has executed an instruction that may have loaded flags or changed the task, or with which the resume
+    /// flag `ends`.
+    pub(crate) fn settle(&self, ends: bool) {
+        self.open_precise().unicorn().settle(ends);
     }
 
     /// The core has `lost` translations that it had noted: engines must not use them either.

@@ -285,8 +285,8 @@ void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t co
     fencepost_limit_block(uc, count);
 }
 
-/* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, and the trap flag. */
-void fencepost_mode(struct uc_struct *uc, uint64_t out[6])
+/* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, DR7's breakpoints. */
+void fencepost_mode(struct uc_struct *uc, uint64_t out[7])
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
@@ -296,6 +296,7 @@ void fencepost_mode(struct uc_struct *uc, uint64_t out[6])
     out[3] = env->efer;
     out[4] = (env->hflags & HF_CS64_MASK) ? 64 : (env->hflags & HF_CS32_MASK) ? 32 : 16;
     out[5] = (cpu_compute_eflags(env) & TF_MASK) != 0;
+    out[6] = (env->dr[7] & 0xff) != 0;
 }
 
 /* After an exception was reported and before the next run: its error code, and forget it. */
@@ -312,14 +313,15 @@ int fencepost_take_exception(struct uc_struct *uc)
 }
 
 /*
- * After an instruction that may have loaded flags or TR: RF only matters to instruction breakpoints, and Unicorn's PUSHF
- * shows it, where a processor does not. It is kept only while there are breakpoints.
+ * After an instruction that may have loaded flags or TR, and while there are breakpoints after every one. RF only matters to
+ * them, and Unicorn's PUSHF shows it, where a processor does not: without, it is not kept. It `ends` with the instruction that
+ * comes after the one that has set it (SDM 3B 18.3.1.1).
  */
-void fencepost_settle(struct uc_struct *uc)
+void fencepost_settle(struct uc_struct *uc, int ends)
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
-    if ((env->dr[7] & 0xff) == 0) {
+    if (ends || (env->dr[7] & 0xff) == 0) {
         env->eflags &= ~RF_MASK;
     }
     settle_task(&env->tr);

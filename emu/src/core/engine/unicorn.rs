@@ -18,7 +18,7 @@ unsafe extern "C" {
     fn fencepost_cpu_size() -> usize;
     fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
     fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
-    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 6]);
+    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 7]);
     fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
@@ -29,7 +29,7 @@ unsafe extern "C" {
     fn fencepost_bases(uc: *mut sys::uc_engine, out: *mut [u64; 2]);
     fn fencepost_keep_bases(uc: *mut sys::uc_engine, bases: *const [u64; 2]);
     fn fencepost_take_flags_of_fault(uc: *mut sys::uc_engine);
-    fn fencepost_settle(uc: *mut sys::uc_engine);
+    fn fencepost_settle(uc: *mut sys::uc_engine, ends: c_int);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
@@ -287,11 +287,11 @@ impl Unicorn {
 
     /// How addresses are translated and code is decoded now.
     pub(super) fn mode(&self) -> Mode {
-        let mut out = [0; 6];
-        // SAFETY: the shim fills six numbers.
+        let mut out = [0; 7];
+        // SAFETY: the shim fills seven numbers.
         unsafe { fencepost_mode(self.handle, &mut out) };
-        let [cr0, cr3, cr4, efer, bits, traps] = out;
-        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps: traps != 0 }
+        let [cr0, cr3, cr4, efer, bits, traps, breaks] = out;
+        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps: traps != 0, breaks: breaks != 0 }
     }
 
     /// The linear address of the next instruction.
@@ -330,10 +330,10 @@ impl Unicorn {
         unsafe { fencepost_keep_bases(self.handle, &bases) }
     }
 
-    /// Forgets the resume flag, unless there are breakpoints that it is about.
-    pub(super) fn settle(&self) {
+    /// Forgets the resume flag, if it `ends` or there are no breakpoints that it is about.
+    pub(super) fn settle(&self, ends: bool) {
         // SAFETY: the engine is open and not running.
-        unsafe { fencepost_settle(self.handle) }
+        unsafe { fencepost_settle(self.handle, ends.into()) }
     }
 
     /// Whether an interrupt may come now.

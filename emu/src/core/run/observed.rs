@@ -102,6 +102,10 @@ pub(super) struct PreciseRun<'a, 'w> {
     halves: Option<Halves>,
     /// RFLAGS before the instruction that is executing, which changes flags before it stores.
     flags: Option<u64>,
+    /// The instruction that is executing, or was the last, is a far transfer.
+    is_far_transfer: bool,
+    /// An instruction is complete.
+    has_retired: bool,
     /// The bases of FS and GS before the far transfer that is executing, in long mode.
     bases: Option<[u64; 2]>,
     /// The load of a table's base that is executing.
@@ -151,6 +155,9 @@ impl Observer for PreciseRun<'_, '_> {
         if class.drains() {
             self.drain_all();
         }
+        self.is_far_transfer = is_far_transfer;
+        // The resume flag is that of one instruction.
+        self.last_step |= self.mode.breaks;
         match class {
             Class::StoreFence if !self.is_abandoned => self.core.buffer.fence(),
             // The way addresses are translated may be another afterwards, and what was decoded void.
@@ -359,6 +366,8 @@ pub(super) struct Observed {
     pub(super) is_abandoned: bool,
     /// Flags may have been loaded, or the task changed.
     pub(super) is_mode_change: bool,
+    /// The resume flag ends: an instruction is complete that has not loaded it.
+    pub(super) ends_resume: bool,
     /// Translated code was stored to.
     pub(super) stored_to_code: bool,
     /// The machine must execute the next instruction itself.
@@ -424,6 +433,8 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             emulate: None,
             halves: None,
             flags: None,
+            is_far_transfer: false,
+            has_retired: false,
             bases: None,
             table_load: None,
             refusal: None,
@@ -486,6 +497,7 @@ impl PreciseRun<'_, '_> {
             is_trap,
             is_abandoned: self.is_abandoned,
             is_mode_change: self.is_mode_change,
+            ends_resume: self.mode.breaks && self.has_retired && !self.is_far_transfer,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
             halves: self.halves,
@@ -587,6 +599,7 @@ impl PreciseRun<'_, '_> {
             self.core.partial.clear();
             self.core.clock += 1;
             self.left -= 1;
+            self.has_retired = true;
         }
     }
 

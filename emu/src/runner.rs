@@ -503,6 +503,10 @@ impl Runner {
     }
 
     fn part_of_slice(&mut self, core: CoreId, steps: u64, drained: bool, gives_way: GivesWay) -> u64 {
+        if self.machine.stop().is_some() {
+            // The last step before was complete, and its trap has ended the machine.
+            return 0;
+        }
         let pending = self.core(core).buffer.entries().len();
         let taken = self.machine.run_giving_way(core, steps, drained, gives_way);
         self.steps += taken;

@@ -101,21 +101,39 @@ impl Mode {
     /// The entries that a walk for `linear` reads and may mark (SDM 3A 5.8), from the top, while paging is on: up to the one
     /// that maps the page, or the last present one. PAE's four pointers to directories, which are not marked, are left out.
     pub(crate) fn path(&self, memory: &Memory, linear: u64) -> impl Iterator<Item = Step> + use<> {
-        let (table, shifts) = if !self.has_wide_entries() {
-            (Some(self.cr3 & !0xfff), &[22, 12][..])
-        } else if self.is_long() {
-            (Some(self.cr3 & FRAME), &[39, 30, 21, 12][..])
-        } else {
-            let directory = entry_64(memory, (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3));
-            (directory.map(|directory| directory & FRAME), &[21, 12][..])
+        let shifts = match (self.has_wide_entries(), self.is_long()) {
+            (false, _) => &[22, 12][..],
+            (true, false) => &[21, 12][..],
+            (true, true) => &[39, 30, 21, 12][..],
         };
-        let (mut steps, mut table, mut shifts) = ([None; 4], table, shifts.iter());
+        let (mut steps, mut table, mut shifts) = ([None; 4], self.first_table(memory, linear), shifts.iter());
         for place in &mut steps {
             let (Some(at), Some(&shift)) = (table, shifts.next()) else { break };
             *place = self.step(memory, at, linear, shift);
             table = place.filter(|step| !step.maps).map(|step| self.table_of(step.entry));
         }
         steps.into_iter().flatten()
+    }
+
+    /// Whether a walk for `linear` comes to a table that is not in memory.
+    pub(crate) fn leaves_memory(&self, memory: &Memory, linear: u64) -> bool {
+        let has_pointers = self.has_wide_entries() && !self.is_long();
+        let table = match self.path(memory, linear).last() {
+            Some(step) if step.maps => return false,
+            Some(step) => Some(self.table_of(step.entry)),
+            None if has_pointers && !memory.holds(PhysAddr(self.cr3 & 0xffff_ffe0)) => return true,
+            None => self.first_table(memory, linear),
+        };
+        table.is_some_and(|table| !memory.holds(PhysAddr(table)))
+    }
+
+    /// Where the first table with entries that a walk may mark is.
+    fn first_table(&self, memory: &Memory, linear: u64) -> Option<u64> {
+        if self.has_wide_entries() && !self.is_long() {
+            entry_64(memory, (self.cr3 & 0xffff_ffe0) + 8 * (linear >> 30 & 3)).map(|pointer| pointer & FRAME)
+        } else {
+            Some(self.cr3 & FRAME)
+        }
     }
 
     /// Reads the entry for `linear` of the table at `table`, which maps or leads to 2 to the `shift` bytes.

@@ -7,6 +7,7 @@ use fencepost::core::CoreId;
 use fencepost::devices::{Framebuffer, PhysAddr};
 use fencepost::machine::State;
 use fencepost::memory::VGA_HOLE;
+use fencepost::trace::{Event, Fault};
 use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -338,4 +339,27 @@ fn an_interrupt_forgets_no_translation_on_a_machine_that_has_executed_nothing_be
     }
     assert_eq!(cold.state().cores, warm.state().cores);
     assert!(cold.state() == warm.state());
+}
+
+#[test]
+fn a_table_outside_of_memory_maps_nothing_and_no_device_is_asked() {
+    const BEYOND: u64 = 0x20_0000;
+    const LOCAL_APIC: u64 = 0xfee0_0000;
+    let accesses: [(u32, Code); 2] = [(0, &|a| a.mov(rax, qword_ptr(BEYOND))), (2, &|a| a.mov(qword_ptr(BEYOND), 1))];
+    for (error_code, access) in accesses {
+        let code = |a: &mut CodeAssembler| {
+            a.mov(rax, LOCAL_APIC | PRESENT_WRITABLE)?;
+            a.mov(qword_ptr(DIRECTORY + 8), rax)?;
+            access(a)
+        };
+        for steps in [1, 1000] {
+            let mut t = paged(TSO, &[&code]);
+            while t.machine.stop().is_none() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained: true });
+            }
+            let fault = Fault::Exception { vector: 14, error_code, address: BEYOND };
+            assert_eq!(t.fault().1, fault);
+            assert!(!t.events().iter().any(|event| matches!(event, Event::DeviceRead { .. })));
+        }
+    }
 }

@@ -407,7 +407,11 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
     let (tlb, memory, code) = unsafe { (&mut *link.tlb, &*link.memory, &mut *link.code) };
     let what = Question::of(what);
     if what == Question::Walks {
-        return !fill.marks(memory).any(|entry| code.touches(entry, 1));
+        if fill.leaves_memory(memory) || fill.marks(memory).any(|entry| code.touches(entry, 1)) {
+            fill.refuse();
+            return false;
+        }
+        return true;
     }
     if what == Question::Unpaged {
         guard_code(fill, memory, code);

@@ -295,6 +295,9 @@ extern "C" fn on_fill(data: *mut c_void, what: c_int, fill: *mut PageFill) -> bo
     let only_looks = observer.only_looks();
     let (tlb, memory) = observer.translations(fill.mode());
     if what == Question::Walks {
+        if fill.leaves_memory(memory) {
+            return false;
+        }
         fill.marks(memory).for_each(|entry| observer.marks(entry));
         return true;
     }

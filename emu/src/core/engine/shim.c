@@ -494,6 +494,18 @@ static bool refuse(CPUState *cpu, vaddr addr, bool probe, uintptr_t retaddr)
     return false;
 }
 
+/* A page fault, of which nothing has been found in memory (SDM 3A 5.7). */
+static void note_missing(CPUState *cpu, vaddr addr, MMUAccessType access, int mmu_idx)
+{
+    CPUX86State *env = cpu->env_ptr;
+    bool tells_fetch = ((env->efer & MSR_EFER_NXE) && (env->cr[4] & CR4_PAE_MASK)) || (env->cr[4] & CR4_SMEP_MASK);
+
+    env->cr[2] = addr;
+    env->error_code = (access == MMU_DATA_STORE ? PG_ERROR_W_MASK : 0) | (mmu_idx == MMU_USER_IDX ? PG_ERROR_U_MASK : 0) |
+                      (access == MMU_INST_FETCH && tells_fetch ? PG_ERROR_I_D_MASK : 0);
+    cpu->exception_index = EXCP0E_PAGE;
+}
+
 /*
  * Fills the engine's cache from the core's translation lookaside buffer, which is asked first; then page tables are walked by
  * QEMU's own code, which sets accessed and dirty bits and knows what a fault is, and what they say is noted.
@@ -514,10 +526,15 @@ static bool fill_from_core(CPUState *cpu, vaddr addr, int size, MMUAccessType ac
         page.allowed = PAGE_READ | PAGE_WRITE | PAGE_EXEC;
         ask(class, cpu, FILL_UNPAGED, &page);
     } else if (!ask(class, cpu, FILL_LOOK_UP, &page)) {
-        if (!ask(class, cpu, FILL_WALKS, &page)) {
+        bool walks = ask(class, cpu, FILL_WALKS, &page);
+
+        if (page.is_refused) {
             return refuse(cpu, addr, probe, retaddr);
         }
-        if (!x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, true, retaddr)) {
+        if (!walks) {
+            note_missing(cpu, addr, access, mmu_idx);
+        }
+        if (!walks || !x86_cpu_tlb_fill(cpu, addr, size, access, mmu_idx, true, retaddr)) {
             ask(class, cpu, FILL_FAULTED, &page);
             if (!probe) {
                 raise_exception_err_ra(env, cpu->exception_index, env->error_code, retaddr);

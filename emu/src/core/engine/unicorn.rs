@@ -106,6 +106,16 @@ impl PageFill {
         self.mode().path(memory, access.linear).filter(move |step| !is_marked(step)).map(|step| step.address)
     }
 
+    /// Whether the walk that is about to happen comes to a table outside of memory: as if there were no entry.
+    pub(super) fn leaves_memory(&self, memory: &Memory) -> bool {
+        self.mode().leaves_memory(memory, self.linear)
+    }
+
+    /// The engine is not to make the access.
+    pub(super) fn refuse(&mut self) {
+        self.is_refused = 1;
+    }
+
     /// What the code map must know before the engine may use the answer: it may translate code from there.
     pub(super) fn fetched(&self) -> Option<PhysAddr> {
         (self.access().kind == Allowed::EXECUTE).then_some(PhysAddr(self.physical))

@@ -268,12 +268,14 @@ pub fn mark_of(instruction: &Instruction) -> Option<Mark> {
     }
 }
 
-/// Encoded as vector instructions are, without being one of those on general registers that CPUID announces.
+/// Encoded as vector instructions are, without being one of those on general registers that CPUID announces; or about
+/// transactions, which it does not.
 fn is_absent(instruction: &Instruction) -> bool {
     let code = instruction.code();
     let is_announced = |feature| matches!(feature, &CpuidFeature::BMI1 | &CpuidFeature::BMI2);
     match code.encoding() {
-        EncodingKind::Legacy => false,
+        // Transactions, which the engine takes for jumps and nothing.
+        EncodingKind::Legacy => code.cpuid_features().contains(&CpuidFeature::RTM),
         EncodingKind::VEX => !code.cpuid_features().iter().all(is_announced),
         // EVEX, XOP, 3DNow, and whatever a later version of the decoder tells apart.
         _ => true,

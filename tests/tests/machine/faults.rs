@@ -291,7 +291,7 @@ fn the_other_cores_buffers_drain_when_one_core_faults() {
 }
 
 #[test]
-fn a_vector_instruction_that_the_processor_does_not_have_is_an_invalid_opcode() {
+fn an_instruction_that_the_processor_does_not_have_is_an_invalid_opcode() {
     for last in [
         &|a: &mut CodeAssembler| a.vaddps(xmm0, xmm1, xmm2),
         &|a: &mut CodeAssembler| a.vmovups(ymmword_ptr(Y), ymm0),
@@ -299,7 +299,10 @@ fn a_vector_instruction_that_the_processor_does_not_have_is_an_invalid_opcode() 
         &|a: &mut CodeAssembler| a.vpaddd(zmm0, zmm1, zmm2),
         // VMOVAPS with a second source, which it may not have: the engine would execute it.
         &|a: &mut CodeAssembler| a.db(&[0xc5, 0xf0, 0x28, 0xc1]),
-    ] as [Code; 5]
+        // XBEGIN, and XTEST.
+        &|a: &mut CodeAssembler| a.db(&[0xc7, 0xf8, 0, 0, 0, 0]),
+        &|a: &mut CodeAssembler| a.xtest(),
+    ] as [Code; 7]
     {
         check(&nothing, last, INVALID_OPCODE, &[Y]);
     }

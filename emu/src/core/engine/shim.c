@@ -276,8 +276,8 @@ void fencepost_limit_block(struct uc_struct *uc, uint32_t count) { uc->cpu->cfla
 /*
  * Before an instruction that is executed if the engine `goes_on`; the next block is limited as above.
  * At hooks on memory Unicorn puts its program counter back to the instruction, where it is already, by the code that has
- * called this hook: that only takes time, and from a far transfer or a task switch, which access memory when they have a new one, takes it away.
- * Where the engine stops, it has to.
+ * called this hook: that only takes time, and from a far transfer or a task switch, which access memory when they have a new
+ * one, takes it away. Where the engine stops, it has to.
  */
 void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t count)
 {
@@ -285,7 +285,10 @@ void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t co
     fencepost_limit_block(uc, count);
 }
 
-/* What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, DR7's breakpoints. */
+/*
+ * What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, and whether DR7
+ * enables breakpoints.
+ */
 void fencepost_mode(struct uc_struct *uc, uint64_t out[7])
 {
     CPUX86State *env = uc->cpu->env_ptr;

@@ -25,6 +25,7 @@ pub mod vector {
     pub const DOUBLE_FAULT: u32 = 8;
     pub const GENERAL_PROTECTION: u32 = 13;
     pub const PAGE_FAULT: u32 = 14;
+    pub const ALIGNMENT_CHECK: u32 = 17;
 }
 
 /// Where an interruption comes from. The shim knows the same numbers.

@@ -19,16 +19,22 @@ pub(crate) struct Mode {
     pub(crate) bits: u32,
     /// The trap flag: every instruction ends with a debug exception.
     pub(crate) traps: bool,
-    /// Breakpoints are enabled: an instruction may end in a debug exception before it begins.
+    /// Breakpoints are enabled: an instruction may end in a debug exception before it begins, or after an access.
     pub(crate) breaks: bool,
+    /// Accesses have to be aligned (SDM 3A 6.15, interrupt 17).
+    pub(crate) aligns: bool,
 }
 
+const CR0_PE: u64 = 1;
+const CR0_AM: u64 = 1 << 18;
 const CR0_PG: u64 = 1 << 31;
 const CR4_PSE: u64 = 1 << 4;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LMA: u64 = 1 << 10;
 /// RFLAGS.TF.
 const TRAP_FLAG: u64 = 1 << 8;
+/// RFLAGS.AC.
+const ALIGNMENT_FLAG: u64 = 1 << 18;
 /// L0 to G3 of DR7 (SDM 3B 18.2.4).
 const BREAKPOINTS: u64 = 0xff;
 /// The L and D bits of a code segment's descriptor (SDM 3A 3.4.5).
@@ -56,6 +62,8 @@ impl Mode {
             (false, true) => 32,
             (false, false) => 16,
         };
+        let is_protected = cpu.cr0 & CR0_PE != 0;
+        let level = if is_protected { cpu.segment(SegmentName::Ss).flags >> 13 & 3 } else { 0 };
         Mode {
             cr0: cpu.cr0,
             cr3: cpu.cr3,
@@ -64,6 +72,7 @@ impl Mode {
             bits,
             traps: cpu.rflags & TRAP_FLAG != 0,
             breaks: cpu.dr[7] & BREAKPOINTS != 0,
+            aligns: cpu.cr0 & CR0_AM != 0 && cpu.rflags & ALIGNMENT_FLAG != 0 && level == 3,
         }
     }
 

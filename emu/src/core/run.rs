@@ -7,6 +7,7 @@
 //! A turn at whose end the buffer is empty anyway (*drained*) needs even less: when in the turn each store commits cannot be
 //! observed, so all commit at once and the fast engine may run.
 
+mod breakpoints;
 mod decoded;
 mod halves;
 mod observed;
@@ -325,10 +326,16 @@ impl Turn<'_> {
         }
         if observed.is_fetch_fault && self.core.clock > before {
             self.precise_engine().forget_fault();
-            return Spun::No;
+            if observed.breakpoints == 0 {
+                return Spun::No;
+            }
+        }
+        if observed.breakpoints != 0 {
+            self.precise_engine().change(|cpu| cpu.dr[6] |= observed.breakpoints);
         }
         match observed.emulate {
             Some(instruction) => self.emulate(&instruction, eager),
+            None if observed.breakpoints != 0 && !observed.is_trap => self.debug_trap(eager),
             None => self.report(&observed, eager),
         }
         observed.spun
@@ -434,6 +441,11 @@ impl Turn<'_> {
     /// The debug exception after an instruction that the trap flag asks for, and that the machine has executed itself.
     fn single_step(&mut self, eager: bool) {
         self.precise_engine().change(|cpu| cpu.dr[6] |= SINGLE_STEP);
+        self.debug_trap(eager);
+    }
+
+    /// A debug exception after an instruction, of which DR6 tells already.
+    fn debug_trap(&mut self, eager: bool) {
         let (pc, clock) = (self.caches[self.id.index()].engines.linear_pc(), self.core.clock);
         self.interrupt(Exception::new(vector::DEBUG, 0), pc, eager);
         // The trap belongs to its instruction's step.

@@ -1,4 +1,4 @@
-//! Instruction breakpoints of the guest's own, and the resume flag that lets it past them (SDM 3B 18.2, 18.3.1.1).
+//! Breakpoints of the guest's own, on instructions and data, and the resume flag that lets it past them (SDM 3B 18.2, 18.3.1).
 
 use super::testbed::*;
 use fencepost::choice::Choice;
@@ -54,5 +54,52 @@ fn a_breakpoint_is_met_in_each_round_and_passed_once_by_the_resume_flag() {
             clocks.push(t.core(0).clock);
         }
         assert!(clocks.iter().all(|clock| *clock == clocks[0]), "{clocks:?}");
+    }
+}
+
+/// L1 of DR7, on stores of 4 bytes, and on accesses of 4 bytes.
+const STORES: u32 = 4 | 0b1101 << 20;
+const ACCESSES: u32 = 4 | 0b1111 << 20;
+
+/// How often the handler is entered, the address after it last, and DR6, of a guest with a breakpoint on the 4 bytes at Y + 4.
+fn met(control: u32, accesses: Code, steps: u64, drained: bool) -> (u64, u64) {
+    let code = |a: &mut CodeAssembler| {
+        handler(a, &[1], |a| {
+            a.inc(ebx)?;
+            a.mov(rsi, dr6)?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        a.mov(eax, (Y + 4) as u32)?;
+        a.mov(dr1, rax)?;
+        a.mov(eax, control)?;
+        a.mov(dr7, rax)?;
+        a.xor(ebx, ebx)?;
+        a.xor(esi, esi)?;
+        accesses(a)
+    };
+    let mut t = Testbed::new(TSO, &[&code]);
+    while !t.core(0).is_halted() {
+        t.apply(Choice::Run { core: CoreId(0), steps, drained });
+    }
+    (t.gpr(0, 3), t.gpr(0, 6) & 0xf)
+}
+
+#[test]
+fn a_breakpoint_on_data_is_met_by_accesses_that_touch_it() {
+    let cases: [(u32, u64, Code); 7] = [
+        (STORES, 1, &|a| a.mov(dword_ptr(Y + 4), 1)),
+        (STORES, 0, &|a| a.mov(eax, dword_ptr(Y + 4))),
+        (STORES, 0, &|a| a.mov(dword_ptr(Y), 1)),
+        (STORES, 1, &|a| a.mov(qword_ptr(Y), 1)),
+        (ACCESSES, 1, &|a| a.mov(al, byte_ptr(Y + 7))),
+        (ACCESSES, 1, &|a| a.add(dword_ptr(Y + 4), 1)),
+        (ACCESSES, 0, &|a| a.mov(al, byte_ptr(Y + 8))),
+    ];
+    for (number, (control, times, access)) in cases.into_iter().enumerate() {
+        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+            let expected = if times > 0 { (times, 2) } else { (0, 0) };
+            assert_eq!(met(control, access, steps, drained), expected, "case {number}, in slices of {steps}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::page_tables::{MISSING, paged};
 use super::testbed::*;
+use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::core::cpu_state::SegmentName;
 use fencepost::core::interruption::Source;
@@ -405,4 +406,36 @@ fn a_return_to_a_page_that_is_missing_leaves_the_bases_too() {
         let segment = t.core(0).cpu.segment(SegmentName::Gs);
         assert_eq!((segment.selector, segment.base), (0, BASE_OF_GS), "in slices of {steps}");
     }
+}
+
+#[test]
+fn alignment_is_checked_of_users_who_ask_for_it() {
+    const ALIGNMENT_CHECK: u64 = 1 << 18;
+    const CR0_AM: i32 = 1 << 18;
+    let with_mask = |gate: Gate, flags: u64, body: Code| {
+        let code = |a: &mut CodeAssembler| {
+            a.mov(rax, cr0)?;
+            a.or(eax, CR0_AM)?;
+            a.mov(cr0, rax)?;
+            user(gate, flags, body)(a)
+        };
+        for (steps, drained) in [(1, false), (1000, false), (1000, true)] {
+            let mut t = paged(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            t.drain_all(0);
+            assert_eq!(t.memory(X), 1, "nothing of what is refused is stored");
+        }
+    };
+    let refused: [Code; 4] =
+        [&|a| a.mov(eax, dword_ptr(X + 1)), &|a| a.mov(dword_ptr(X + 6), 7), &|a| a.inc(word_ptr(X + 1)), &|a| {
+            a.push(qword_ptr(X + 4))
+        }];
+    for body in refused {
+        with_mask(gate(17, true), FLAGS | ALIGNMENT_CHECK, body);
+        // Without the flag it goes on, to an invalid opcode.
+        with_mask(gate(6, false), FLAGS, &|a| a.mov(eax, dword_ptr(X + 1)));
+    }
+    with_mask(gate(6, false), FLAGS | ALIGNMENT_CHECK, &|a| a.mov(eax, dword_ptr(X + 4)));
 }

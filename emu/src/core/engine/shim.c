@@ -286,10 +286,10 @@ void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t co
 }
 
 /*
- * What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, and whether DR7
- * enables breakpoints.
+ * What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, whether DR7
+ * enables breakpoints, and whether alignment is checked.
  */
-void fencepost_mode(struct uc_struct *uc, uint64_t out[7])
+void fencepost_mode(struct uc_struct *uc, uint64_t out[8])
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
@@ -300,6 +300,7 @@ void fencepost_mode(struct uc_struct *uc, uint64_t out[7])
     out[4] = (env->hflags & HF_CS64_MASK) ? 64 : (env->hflags & HF_CS32_MASK) ? 32 : 16;
     out[5] = (cpu_compute_eflags(env) & TF_MASK) != 0;
     out[6] = (env->dr[7] & 0xff) != 0;
+    out[7] = (env->cr[0] & CR0_AM_MASK) && (env->eflags & AC_MASK) && (env->hflags & HF_CPL_MASK) == 3;
 }
 
 /* After an exception was reported and before the next run: its error code, and forget it. */

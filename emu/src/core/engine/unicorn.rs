@@ -18,7 +18,7 @@ unsafe extern "C" {
     fn fencepost_cpu_size() -> usize;
     fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
     fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
-    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 7]);
+    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 8]);
     fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
@@ -297,11 +297,12 @@ impl Unicorn {
 
     /// How addresses are translated and code is decoded now.
     pub(super) fn mode(&self) -> Mode {
-        let mut out = [0; 7];
-        // SAFETY: the shim fills seven numbers.
+        let mut out = [0; 8];
+        // SAFETY: the shim fills eight numbers.
         unsafe { fencepost_mode(self.handle, &mut out) };
-        let [cr0, cr3, cr4, efer, bits, traps, breaks] = out;
-        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps: traps != 0, breaks: breaks != 0 }
+        let [cr0, cr3, cr4, efer, bits, traps, breaks, aligns] = out;
+        let [traps, breaks, aligns] = [traps, breaks, aligns].map(|it| it != 0);
+        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps, breaks, aligns }
     }
 
     /// The linear address of the next instruction.

@@ -1,5 +1,6 @@
 //! One run of the precise engine: what instructions and accesses do to the core and the world.
 
+use super::breakpoints;
 use super::decoded::{Decoded, Known};
 use super::halves::Halves;
 use super::refusal::{self, Refused, TableLoad};
@@ -112,6 +113,10 @@ pub(super) struct PreciseRun<'a, 'w> {
     table_load: Option<TableLoad>,
     /// What the instruction that is executing is refused with.
     refusal: Option<Refused>,
+    /// The registers before it, where its accesses are looked at for breakpoints and alignment.
+    before: Option<Box<CpuState>>,
+    /// The breakpoints on data that it has met, as in DR6.
+    breakpoints: u64,
     /// A PAUSE executes in the shadow of STI or MOV SS.
     ends_shadow: bool,
     spun: Spun,
@@ -156,6 +161,7 @@ impl Observer for PreciseRun<'_, '_> {
             self.drain_all();
         }
         self.is_far_transfer = is_far_transfer;
+        self.before = (self.mode.breaks || self.mode.aligns).then(|| Box::new(engine.registers()));
         // The resume flag is that of one instruction.
         self.last_step |= self.mode.breaks;
         match class {
@@ -193,8 +199,9 @@ impl Observer for PreciseRun<'_, '_> {
     fn load(&mut self, engine: Hooked, address: PhysAddr, size: u64) -> Flow {
         self.take_overlays_away();
         self.memory_type = self.type_of_access(address);
+        self.look_at(address, size, false);
         if self.is_abandoned {
-            return Flow::Continue;
+            return if self.refusal.is_some() { Flow::Stop } else { Flow::Continue };
         }
         for (address, size, _) in self.pieces(engine, address, size) {
             let Some(index) = self.next_access() else {
@@ -219,11 +226,12 @@ impl Observer for PreciseRun<'_, '_> {
     fn store(&mut self, engine: Hooked, address: PhysAddr, size: u64, value: u64) -> Flow {
         self.take_overlays_away();
         self.memory_type = self.type_of_access(address);
+        self.look_at(address, size, true);
         if self.is_abandoned {
             for (address, size, _) in self.pieces(engine, address, size) {
                 self.save(address, size, Until::Retired);
             }
-            return Flow::Continue;
+            return if self.refusal.is_some() { Flow::Stop } else { Flow::Continue };
         }
         if self.current().is_before_port {
             for (address, size, _) in self.pieces(engine, address, size) {
@@ -366,6 +374,8 @@ pub(super) struct Observed {
     pub(super) is_abandoned: bool,
     /// Flags may have been loaded, or the task changed.
     pub(super) is_mode_change: bool,
+    /// The breakpoints on data that an instruction has met which is complete, as in DR6.
+    pub(super) breakpoints: u64,
     /// The resume flag ends: an instruction is complete that has not loaded it.
     pub(super) ends_resume: bool,
     /// Translated code was stored to.
@@ -438,6 +448,8 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             bases: None,
             table_load: None,
             refusal: None,
+            before: None,
+            breakpoints: 0,
             ends_shadow: false,
             spun: Spun::No,
         }
@@ -497,6 +509,7 @@ impl PreciseRun<'_, '_> {
             is_trap,
             is_abandoned: self.is_abandoned,
             is_mode_change: self.is_mode_change,
+            breakpoints: if is_complete { self.breakpoints } else { 0 },
             ends_resume: self.mode.breaks && self.has_retired && !self.is_far_transfer,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,
@@ -627,6 +640,27 @@ impl PreciseRun<'_, '_> {
     fn may_be_interrupted(&self, engine: Hooked) -> bool {
         let openness = || engine.openness();
         self.core.partial.is_empty() && self.world.board.interrupts().request(self.id, openness).is_some()
+    }
+
+    /// Looks at an access, if anything depends on where it is: at alignment first, then for breakpoints.
+    fn look_at(&mut self, address: PhysAddr, size: u64, is_store: bool) {
+        if self.before.is_none() || self.is_abandoned && self.extent != Extent::Rehearsal {
+            return;
+        }
+        if self.mode.aligns && !address.0.is_multiple_of(size) {
+            let exception = Exception::new(vector::ALIGNMENT_CHECK, 0);
+            self.refusal = self.before.take().map(|before| (exception, before));
+            self.is_abandoned = true;
+            return;
+        }
+        let Some(before) = self.before.as_ref().filter(|_| self.mode.breaks) else { return };
+        for breakpoint in breakpoints::on_data(before, is_store) {
+            let at = self.core.tlb.translate(Side::Data, breakpoint.linear, &self.mode, self.world.memory);
+            let is_touched = |at: PhysAddr| at.0 < address.0 + size && address.0 < at.0 + breakpoint.length;
+            if at.is_some_and(is_touched) {
+                self.breakpoints |= breakpoint.bit;
+            }
+        }
     }
 
     /// Whether the instruction at `pc` is refused before it begins; looks out for what it is refused for later.

@@ -17,12 +17,12 @@
 //! Known limits:
 //!
 //! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory;
-//! - Unicorn does not check the alignment of MOVAPS and its relatives, nor that of any access (#AC, vector 17), and raises no
-//!   SIMD floating-point exception (#XM, 19); reserved bits of MXCSR can be loaded; MONITOR is accepted;
+//! - Unicorn does not check the alignment of MOVAPS and its relatives, and raises no SIMD floating-point exception (#XM,
+//!   vector 19), as it keeps no flags of them in MXCSR, of which reserved bits can be loaded; MONITOR is accepted;
 //! - it does not enforce what segments limit and forbid (SDM 3A 5.3 to 5.5) but for their presence, type and privilege when they
 //!   are loaded: offsets past the limit, stores through code segments and accesses through null selectors go on;
-//! - of debugging (SDM 3B 18) there are the trap flag and breakpoints on instructions, but not those on data and ports, DR7.GD,
-//!   the T flag of a task and INT1, which is an invalid opcode;
+//! - of debugging (SDM 3B 18) there are the trap flag, INT1 and breakpoints on instructions and data, but not those on ports,
+//!   DR7.GD and the T flag of a task;
 //! - a non-canonical address is #GP(0), through RSP and RBP too, and as the target of a transfer after that;
 //! - a task switch that faults halfway is taken back in memory, and its exception is the old task's; tasks of 16 bits are read
 //!   and saved as if their selectors lay four bytes apart.

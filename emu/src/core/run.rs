@@ -31,7 +31,7 @@ use crate::store_buffer::Entry;
 use crate::trace::{Event, EventLog, Fault};
 use decoded::Decoded;
 use fencepost_devices::{PhysAddr, Ticks};
-use iced_x86::Instruction;
+use iced_x86::{Instruction, Mnemonic};
 use observed::{Extent, FlagsOfFault, Observed, PreciseRun, Spun};
 
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
@@ -334,6 +334,7 @@ impl Turn<'_> {
             self.precise_engine().change(|cpu| cpu.dr[6] |= observed.breakpoints);
         }
         match observed.emulate {
+            Some(instruction) if instruction.mnemonic() == Mnemonic::Int1 => self.int1(&instruction, eager),
             Some(instruction) => self.emulate(&instruction, eager),
             None if observed.breakpoints != 0 && !observed.is_trap => self.debug_trap(eager),
             None => self.report(&observed, eager),
@@ -436,6 +437,15 @@ impl Turn<'_> {
             Err(exception) => self.interrupt(exception, pc, eager),
         }
         self.settle();
+    }
+
+    /// INT1: a debug exception after it, of which DR6 tells nothing (SDM 2A, INT n/INTO/INT3/INT1).
+    fn int1(&mut self, instruction: &Instruction, eager: bool) {
+        let engines = &mut self.caches[self.id.index()].engines;
+        let (pc, is_wide) = (engines.linear_pc(), engines.mode().bits == 64);
+        let mask = if is_wide { u64::MAX } else { 0xffff_ffff };
+        engines.change(|cpu| cpu.rip = cpu.rip.wrapping_add(instruction.len() as u64) & mask);
+        self.interrupt(Exception::new(vector::DEBUG, 0), pc, eager);
     }
 
     /// The debug exception after an instruction that the trap flag asks for, and that the machine has executed itself.

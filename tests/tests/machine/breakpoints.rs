@@ -103,3 +103,26 @@ fn a_breakpoint_on_data_is_met_by_accesses_that_touch_it() {
         }
     }
 }
+
+#[test]
+fn int1_is_a_debug_exception_after_it() {
+    let code = |a: &mut CodeAssembler| {
+        handler(a, &[1], |a| {
+            a.inc(ebx)?;
+            a.mov(rsi, dr6)?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        a.xor(ebx, ebx)?;
+        a.mov(qword_ptr(X), 1)?;
+        a.int1()?;
+        a.inc(ebx)
+    };
+    for (steps, drained) in [(1, false), (100, false), (100, true)] {
+        let mut t = Testbed::new(TSO, &[&code]);
+        while !t.core(0).is_halted() {
+            t.apply(Choice::Run { core: CoreId(0), steps, drained });
+        }
+        assert_eq!((t.gpr(0, 3), t.gpr(0, 6) & 0xe00f, t.memory(X)), (2, 0, 1), "in slices of {steps}");
+    }
+}

@@ -144,7 +144,7 @@ impl Observer for PreciseRun<'_, '_> {
                 return Flow::Stop;
             }
             self.is_abandoned = true;
-        } else if class.is_emulated() {
+        } else if class.is_emulated() || class == Class::SoftwareInterrupt && self.is_int1(pc) {
             self.emulate = self.instruction_at(pc);
             return Flow::Stop;
         }
@@ -715,6 +715,11 @@ impl PreciseRun<'_, '_> {
             self.last_step = true;
             self.spun = Spun::AtPause;
         }
+    }
+
+    /// Whether the instruction at `pc` is one that the engine takes for an invalid opcode.
+    fn is_int1(&self, pc: u64) -> bool {
+        self.instruction_at(pc).is_some_and(|instruction| instruction.mnemonic() == Mnemonic::Int1)
     }
 
     fn note_mark(&mut self, pc: u64) {

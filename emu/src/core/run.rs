@@ -43,6 +43,9 @@ const WARY_STEPS: u64 = 64;
 /// How many steps it takes after an interruption: handlers begin and end with what the fast engine leaves to it.
 const HANDLER_STEPS: u64 = 16;
 
+/// RFLAGS.RF: no breakpoint on the next instruction.
+const RESUME_FLAG: u64 = 1 << 16;
+
 /// DR6: the exception comes from the trap flag.
 const SINGLE_STEP: u64 = 1 << 14;
 
@@ -394,6 +397,9 @@ impl Turn<'_> {
         }
         if observed.is_mode_change || observed.ends_resume {
             engines.settle(observed.ends_resume);
+        }
+        if let Some(dr6) = observed.begins_resume {
+            engines.change(|cpu| (cpu.rflags, cpu.dr[6]) = (cpu.rflags | RESUME_FLAG, dr6));
         }
         if observed.is_mode_change {
             *wary = 0;

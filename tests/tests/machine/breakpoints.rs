@@ -126,3 +126,43 @@ fn int1_is_a_debug_exception_after_it() {
         assert_eq!((t.gpr(0, 3), t.gpr(0, 6) & 0xe00f, t.memory(X)), (2, 0, 1), "in slices of {steps}");
     }
 }
+
+#[test]
+fn a_breakpoint_is_held_off_after_a_load_of_ss() {
+    let after_ss = |a: &mut CodeAssembler| {
+        let mut past = a.create_label();
+        a.mov(esi, ss)?;
+        a.jmp(past)?;
+        a.set_label(&mut past)?;
+        a.mov(ss, esi)
+    };
+    for (loads_ss, times) in [(true, 0), (false, 1)] {
+        let code = |a: &mut CodeAssembler| {
+            let mut place = a.create_label();
+            handler(a, &[1], |a| {
+                a.inc(ebx)?;
+                a.or(dword_ptr(rsp + 16), RESUME)?;
+                a.iretq()
+            })?;
+            load_idt(a)?;
+            a.lea(rax, ptr(place))?;
+            a.mov(dr0, rax)?;
+            a.mov(eax, LOCAL_0)?;
+            a.mov(dr7, rax)?;
+            a.xor(ebx, ebx)?;
+            after_ss(a)?;
+            if !loads_ss {
+                a.nop()?;
+            }
+            a.set_label(&mut place)?;
+            a.nop()
+        };
+        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+            let mut t = Testbed::new(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            assert_eq!(t.gpr(0, 3), times, "right after: {loads_ss}, in slices of {steps}");
+        }
+    }
+}

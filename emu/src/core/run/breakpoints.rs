@@ -4,6 +4,7 @@
 //! Left out: breakpoints on ports, DR7.GD.
 
 use crate::core::cpu_state::CpuState;
+use iced_x86::{Instruction, Mnemonic, Register};
 
 /// What DR7 says a breakpoint is for.
 const ON_STORES: u64 = 1;
@@ -29,4 +30,9 @@ pub(super) fn on_data(cpu: &CpuState, is_store: bool) -> impl Iterator<Item = Da
         let linear = cpu.dr[index] & !(length - 1);
         (is_enabled && is_met).then_some(DataBreakpoint { bit: 1 << index, linear, length })
     })
+}
+
+/// Whether `instruction` holds breakpoints on the next one off: MOV and POP to SS (SDM 3A 6.8.3).
+pub(super) fn are_held_off_by(instruction: &Instruction) -> bool {
+    matches!(instruction.mnemonic(), Mnemonic::Mov | Mnemonic::Pop) && instruction.op0_register() == Register::SS
 }

@@ -117,6 +117,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     before: Option<Box<CpuState>>,
     /// The breakpoints on data that it has met, as in DR6.
     breakpoints: u64,
+    /// It holds breakpoints on the next one off.
+    loads_ss: bool,
     /// A PAUSE executes in the shadow of STI or MOV SS.
     ends_shadow: bool,
     spun: Spun,
@@ -162,6 +164,7 @@ impl Observer for PreciseRun<'_, '_> {
         }
         self.is_far_transfer = is_far_transfer;
         self.before = (self.mode.breaks || self.mode.aligns).then(|| Box::new(engine.registers()));
+        self.loads_ss = self.mode.breaks && self.instruction_at(pc).is_some_and(|it| breakpoints::are_held_off_by(&it));
         // The resume flag is that of one instruction.
         self.last_step |= self.mode.breaks;
         match class {
@@ -376,6 +379,8 @@ pub(super) struct Observed {
     pub(super) is_mode_change: bool,
     /// The breakpoints on data that an instruction has met which is complete, as in DR6.
     pub(super) breakpoints: u64,
+    /// DR6 as it stays after an instruction that is complete and holds breakpoints on the next one off.
+    pub(super) begins_resume: Option<u64>,
     /// The resume flag ends: an instruction is complete that has not loaded it.
     pub(super) ends_resume: bool,
     /// Translated code was stored to.
@@ -450,6 +455,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             refusal: None,
             before: None,
             breakpoints: 0,
+            loads_ss: false,
             ends_shadow: false,
             spun: Spun::No,
         }
@@ -483,6 +489,9 @@ impl PreciseRun<'_, '_> {
         };
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
+        // What holds breakpoints on the next instruction off has met one.
+        let is_held_off = self.loads_ss && !self.mode.traps && self.is_trap(exit, pc);
+        let exit = if is_held_off { PreciseExit::Stopped } else { exit };
         let is_trap = self.is_trap(exit, pc);
         let is_complete = !self.is_abandoned && (exit == PreciseExit::Stopped || is_fetch_fault || is_trap);
         let flags = self.flags_of_fault(is_complete);
@@ -510,6 +519,7 @@ impl PreciseRun<'_, '_> {
             is_abandoned: self.is_abandoned,
             is_mode_change: self.is_mode_change,
             breakpoints: if is_complete { self.breakpoints } else { 0 },
+            begins_resume: self.before.filter(|_| self.loads_ss && self.has_retired).map(|before| before.dr[6]),
             ends_resume: self.mode.breaks && self.has_retired && !self.is_far_transfer,
             stored_to_code: self.stored_to_code,
             emulate: self.emulate,

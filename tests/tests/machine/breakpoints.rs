@@ -13,9 +13,8 @@ const RESUME: i32 = 1 << 16;
 /// L0 of DR7.
 const LOCAL_0: u32 = 1;
 
-/// Goes round a breakpoint; the handler counts in EBX and resumes. EDX counts what comes after the breakpoint.
-fn guest(a: &mut CodeAssembler, at: Code) -> Result<(), IcedError> {
-    let (mut again, mut place) = (a.create_label(), a.create_label());
+/// Enables a breakpoint at `place`; the handler counts in EBX and resumes.
+fn break_at(a: &mut CodeAssembler, place: CodeLabel) -> Result<(), IcedError> {
     handler(a, &[1], |a| {
         a.inc(ebx)?;
         a.or(dword_ptr(rsp + 16), RESUME)?;
@@ -26,7 +25,13 @@ fn guest(a: &mut CodeAssembler, at: Code) -> Result<(), IcedError> {
     a.mov(dr0, rax)?;
     a.mov(eax, LOCAL_0)?;
     a.mov(dr7, rax)?;
-    a.xor(ebx, ebx)?;
+    a.xor(ebx, ebx)
+}
+
+/// Goes round a breakpoint. EDX counts what comes after the breakpoint.
+fn guest(a: &mut CodeAssembler, at: Code) -> Result<(), IcedError> {
+    let (mut again, mut place) = (a.create_label(), a.create_label());
+    break_at(a, place)?;
     a.xor(edx, edx)?;
     a.mov(ecx, ROUNDS as u32)?;
     a.set_label(&mut again)?;
@@ -139,17 +144,7 @@ fn a_breakpoint_is_held_off_after_a_load_of_ss() {
     for (loads_ss, times) in [(true, 0), (false, 1)] {
         let code = |a: &mut CodeAssembler| {
             let mut place = a.create_label();
-            handler(a, &[1], |a| {
-                a.inc(ebx)?;
-                a.or(dword_ptr(rsp + 16), RESUME)?;
-                a.iretq()
-            })?;
-            load_idt(a)?;
-            a.lea(rax, ptr(place))?;
-            a.mov(dr0, rax)?;
-            a.mov(eax, LOCAL_0)?;
-            a.mov(dr7, rax)?;
-            a.xor(ebx, ebx)?;
+            break_at(a, place)?;
             after_ss(a)?;
             if !loads_ss {
                 a.nop()?;

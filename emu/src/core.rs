@@ -8,6 +8,7 @@ pub mod cpuid;
 pub mod decode;
 pub(crate) mod emulate;
 pub(crate) mod engine;
+pub(crate) mod floats;
 pub mod interruption;
 pub mod memory_types;
 pub(crate) mod operands;

@@ -30,6 +30,7 @@ mod machine {
     mod real_mode;
     mod rings;
     mod schedules;
+    mod simd_floats;
     mod snapshots;
     mod spinning;
     mod string_ports;

@@ -317,6 +317,7 @@ fn mark(instruction: &Instruction, info: &mut InstructionInfoFactory) -> &'stati
         Class::ReadMsr => "msr",
         Class::TimeStamp => "time",
         Class::Random => "random",
+        Class::MediaControl => "mxcsr",
         Class::Halt => "halt",
         Class::Pause => "pause",
         Class::SetInterruptFlag => "sti",
@@ -347,6 +348,7 @@ fn is_striking(instruction: &Instruction) -> bool {
         | Class::SoftwareInterrupt => true,
         Class::Plain
         | Class::ReadMsr
+        | Class::MediaControl
         | Class::TimeStamp
         | Class::Random
         | Class::Halt

@@ -43,6 +43,8 @@ pub enum Class {
     TimeStamp,
     /// RDRAND or RDSEED: answered from the machine's seed.
     Random,
+    /// LDMXCSR, STMXCSR, and FXSAVE, XRSTOR and relatives: loads or stores MXCSR, of which the engine knows only half.
+    MediaControl,
     /// HLT.
     Halt,
     /// PAUSE: a spinning core says so.
@@ -91,6 +93,7 @@ impl Class {
             | Class::Mark
             | Class::ModeChange
             | Class::SystemCall
+            | Class::MediaControl
             | Class::Absent => false,
         }
     }
@@ -122,6 +125,7 @@ impl Class {
             | Class::ModeChange
             | Class::Mark
             | Class::SetInterruptFlag
+            | Class::MediaControl
             | Class::Pause => false,
         }
     }
@@ -153,6 +157,7 @@ impl Class {
             | Class::SoftwareInterrupt
             | Class::ModeChange
             | Class::SystemCall
+            | Class::MediaControl
             | Class::Absent => false,
         }
     }
@@ -216,6 +221,8 @@ pub fn classify(instruction: &Instruction) -> Class {
         Smsw if instruction.code() == Code::Smsw_r32m16 && instruction.op0_kind() == OpKind::Register => {
             Class::StatusWord
         }
+        Ldmxcsr | Stmxcsr | Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Xsave | Xsave64 | Xsavec | Xsavec64
+        | Xsaveopt | Xsaveopt64 | Xsaves | Xsaves64 | Xrstor | Xrstor64 | Xrstors | Xrstors64 => Class::MediaControl,
         Retf | Popf | Popfd | Popfq => Class::ModeChange,
         Call | Jmp if is_far(instruction) => Class::ModeChange,
         Int | Int3 | Into | Int1 => Class::SoftwareInterrupt,

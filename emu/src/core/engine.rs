@@ -17,8 +17,8 @@
 //! Known limits:
 //!
 //! - in the fast engine a 16-byte (or longer) store that crosses into a page that faults leaves its first half in memory;
-//! - Unicorn does not check the alignment of MOVAPS and its relatives, and raises no SIMD floating-point exception (#XM,
-//!   vector 19), as it keeps no flags of them in MXCSR, of which reserved bits can be loaded; MONITOR is accepted;
+//! - Unicorn does not check the alignment of MOVAPS and its relatives; MONITOR is accepted;
+//! - of x87 exceptions only the division by zero is known; what is left out of SSE's is in [`floats`](super::floats);
 //! - it does not enforce what segments limit and forbid (SDM 3A 5.3 to 5.5) but for their presence, type and privilege when they
 //!   are loaded: offsets past the limit, stores through code segments and accesses through null selectors go on;
 //! - of debugging (SDM 3B 18) there are the trap flag, INT1 and breakpoints on instructions and data, but not those on ports,

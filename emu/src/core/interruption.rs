@@ -26,6 +26,7 @@ pub mod vector {
     pub const GENERAL_PROTECTION: u32 = 13;
     pub const PAGE_FAULT: u32 = 14;
     pub const ALIGNMENT_CHECK: u32 = 17;
+    pub const SIMD_FLOATING_POINT: u32 = 19;
 }
 
 /// Where an interruption comes from. The shim knows the same numbers.

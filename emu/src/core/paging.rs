@@ -23,6 +23,8 @@ pub(crate) struct Mode {
     pub(crate) breaks: bool,
     /// Accesses have to be aligned (SDM 3A 6.15, interrupt 17).
     pub(crate) aligns: bool,
+    /// What SSE instructions raise may interrupt (SDM 3A 6.15, interrupt 19).
+    pub(crate) floats: bool,
 }
 
 const CR0_PE: u64 = 1;
@@ -35,6 +37,8 @@ const EFER_LMA: u64 = 1 << 10;
 const TRAP_FLAG: u64 = 1 << 8;
 /// RFLAGS.AC.
 const ALIGNMENT_FLAG: u64 = 1 << 18;
+/// All of MXCSR's masks (SDM 1 10.2.3).
+const MXCSR_MASKS: u32 = 0x1f80;
 /// L0 to G3 of DR7 (SDM 3B 18.2.4).
 const BREAKPOINTS: u64 = 0xff;
 /// The L and D bits of a code segment's descriptor (SDM 3A 3.4.5).
@@ -73,6 +77,7 @@ impl Mode {
             traps: cpu.rflags & TRAP_FLAG != 0,
             breaks: cpu.dr[7] & BREAKPOINTS != 0,
             aligns: cpu.cr0 & CR0_AM != 0 && cpu.rflags & ALIGNMENT_FLAG != 0 && level == 3,
+            floats: !cpu.mxcsr & MXCSR_MASKS != 0,
         }
     }
 

@@ -369,7 +369,8 @@ impl Turn<'_> {
         run.apply();
         let exit = engines.run_precise(one_at_a_time, &mut run);
         let mode_now = if run.may_retranslate() { engines.mode() } else { mode };
-        let observed = run.end(exit, engines.linear_pc(), mode_now);
+        let floats = run.looks_at_floats().then(|| engines.take_floats());
+        let observed = run.end(exit, engines.linear_pc(), mode_now, floats);
         engines.forget(observed.lost);
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
@@ -379,6 +380,11 @@ impl Turn<'_> {
                     cpu.gpr[register] = value;
                 }
             });
+        }
+        if let Some(raised) = observed.raised {
+            engines.set_floats(raised);
+            // The engine may have loaded MXCSR in its own way.
+            engines.change(|_| ());
         }
         if let Some(before) = &observed.before {
             engines.change(|cpu| cpu.clone_from(before));

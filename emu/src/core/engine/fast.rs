@@ -161,7 +161,7 @@ impl Fast {
         tlb: &mut Tlb,
     ) -> (u64, FastExit) {
         let mode = self.unicorn.mode();
-        if mode.traps || mode.breaks || mode.aligns {
+        if mode.traps || mode.breaks || mode.aligns || mode.floats {
             return (0, FastExit::NeedsPrecise);
         }
         if mode != self.link.mode {

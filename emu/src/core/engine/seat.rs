@@ -2,6 +2,7 @@
 
 use super::super::code_map::CodeMap;
 use super::super::cpu_state::CpuState;
+use super::super::floats::{Floats, Raised};
 use super::super::interruption::{Delivery, Exception, Openness};
 use super::super::paging::Mode;
 use super::super::tlb::{Lost, Tlb};
@@ -170,6 +171,18 @@ impl Engines {
     /// flag `ends`.
     pub(crate) fn settle(&self, ends: bool) {
         self.open_precise().unicorn().settle(ends);
+    }
+
+    /// What SSE instructions have raised in the precise engine; see [`Unicorn::take_floats`].
+    ///
+    /// [`Unicorn::take_floats`]: super::unicorn::Unicorn::take_floats
+    pub(crate) fn take_floats(&self) -> Floats {
+        self.open_precise().unicorn().take_floats()
+    }
+
+    /// Sets the flags of what is `raised` in the precise engine's MXCSR.
+    pub(crate) fn set_floats(&self, raised: Raised) {
+        self.open_precise().unicorn().set_floats(raised);
     }
 
     /// The core has `lost` translations that it had noted: engines must not use them either.

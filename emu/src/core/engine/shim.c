@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "exec/exec-all.h"
 #include "exec/cpu-common.h"
+#include "fpu/softfloat-helpers.h"
 #include "uc_priv.h"
 
 struct fencepost_segment {
@@ -70,6 +71,33 @@ static void set_segment(SegmentCache *to, const struct fencepost_segment *from)
     to->flags = from->flags;
 }
 
+/*
+ * What SSE instructions have raised since this was forgotten last, as the flags of MXCSR (SDM 1 10.2.3), where QEMU does not
+ * put it. It knows nothing of denormal operands, but when a result is flushed to zero (11.5.2.5).
+ */
+static uint32_t raised(CPUX86State *env)
+{
+    int flags = get_float_exception_flags(&env->sse_status);
+    uint32_t mxcsr = 0;
+
+    mxcsr |= flags & float_flag_invalid ? 1 : 0;
+    mxcsr |= flags & float_flag_divbyzero ? 1 << 2 : 0;
+    mxcsr |= flags & float_flag_overflow ? 1 << 3 : 0;
+    mxcsr |= flags & float_flag_underflow ? 1 << 4 : 0;
+    mxcsr |= flags & float_flag_inexact ? 1 << 5 : 0;
+    mxcsr |= flags & float_flag_output_denormal ? 1 << 4 | 1 << 5 : 0;
+    return mxcsr;
+}
+
+/* Flushing results to zero is SSE's, which QEMU takes for the x87's, and only where underflow is masked (SDM 1 10.2.3.3). */
+static void set_mxcsr(CPUX86State *env, uint32_t mxcsr)
+{
+    cpu_set_mxcsr(env, mxcsr);
+    set_flush_to_zero(0, &env->fp_status);
+    set_flush_to_zero((mxcsr >> 15 & mxcsr >> 11 & 1) != 0, &env->sse_status);
+    set_float_exception_flags(0, &env->sse_status);
+}
+
 void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
 {
     CPUX86State *env = uc->cpu->env_ptr;
@@ -115,7 +143,7 @@ void fencepost_get(struct uc_struct *uc, struct fencepost_cpu *out)
     out->xcr0 = env->xcr0;
     out->x87_control = env->fpuc;
     out->x87_status = (env->fpus & ~0x3800) | ((env->fpstt & 7) << 11);
-    out->mxcsr = env->mxcsr;
+    out->mxcsr = env->mxcsr | raised(env);
     out->interrupt_shadow = (env->hflags & HF_INHIBIT_IRQ_MASK) != 0;
     out->nmi_blocked = (env->hflags2 & HF2_NMI_MASK) != 0;
 }
@@ -206,7 +234,7 @@ void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
     env->fpstt = (in->x87_status >> 11) & 7;
     env->fpus = in->x87_status & ~0x3800;
     cpu_set_fpuc(env, in->x87_control);
-    cpu_set_mxcsr(env, in->mxcsr);
+    set_mxcsr(env, in->mxcsr);
     env->hflags = hidden_flags(env, in->interrupt_shadow);
     env->hflags2 = in->nmi_blocked ? env->hflags2 | HF2_NMI_MASK : env->hflags2 & ~HF2_NMI_MASK;
 
@@ -287,9 +315,9 @@ void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t co
 
 /*
  * What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, whether DR7
- * enables breakpoints, and whether alignment is checked.
+ * enables breakpoints, whether alignment is checked, and whether MXCSR leaves an exception unmasked.
  */
-void fencepost_mode(struct uc_struct *uc, uint64_t out[8])
+void fencepost_mode(struct uc_struct *uc, uint64_t out[9])
 {
     CPUX86State *env = uc->cpu->env_ptr;
 
@@ -301,6 +329,7 @@ void fencepost_mode(struct uc_struct *uc, uint64_t out[8])
     out[5] = (cpu_compute_eflags(env) & TF_MASK) != 0;
     out[6] = (env->dr[7] & 0xff) != 0;
     out[7] = (env->cr[0] & CR0_AM_MASK) && (env->eflags & AC_MASK) && (env->hflags & HF_CPL_MASK) == 3;
+    out[8] = (~env->mxcsr & 0x1f80) != 0;
 }
 
 /* After an exception was reported and before the next run: its error code, and forget it. */
@@ -343,6 +372,19 @@ void fencepost_take_flags_of_fault(struct uc_struct *uc)
     CC_OP = CC_OP_EFLAGS;
     env->eflags = (env->eflags & ~arithmetic) | (CC_SRC & arithmetic);
 }
+
+/* What SSE instructions have raised, as flags of MXCSR, and forget it. */
+uint32_t fencepost_take_floats(struct uc_struct *uc)
+{
+    CPUX86State *env = uc->cpu->env_ptr;
+    uint32_t flags = raised(env);
+
+    set_float_exception_flags(0, &env->sse_status);
+    return flags;
+}
+
+/* Sets `flags` in MXCSR. */
+void fencepost_set_floats(struct uc_struct *uc, uint32_t flags) { ((CPUX86State *)uc->cpu->env_ptr)->mxcsr |= flags; }
 
 /* What decides whether an interrupt may come: bit 0 IF, bit 1 the shadow of STI or MOV SS, bit 2 NMI blocked. */
 uint32_t fencepost_openness(struct uc_struct *uc)

@@ -1,6 +1,7 @@
 //! One Unicorn engine, owned: opening, mapping, hooking, running, and moving a core's state in and out.
 
 use super::super::cpu_state::CpuState;
+use super::super::floats::{Floats, Raised};
 use super::super::interruption::{Delivery, Exception, Openness};
 use super::super::paging::{ACCESSED, DIRTY, Mode, Step};
 use super::super::tlb::{Access, Allowed, Lost, Page, Tlb};
@@ -18,7 +19,7 @@ unsafe extern "C" {
     fn fencepost_cpu_size() -> usize;
     fn fencepost_get(uc: *mut sys::uc_engine, out: *mut CpuState);
     fn fencepost_set(uc: *mut sys::uc_engine, state: *const CpuState);
-    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 8]);
+    fn fencepost_mode(uc: *mut sys::uc_engine, out: *mut [u64; 9]);
     fn fencepost_linear_pc(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_cr2(uc: *mut sys::uc_engine) -> u64;
     fn fencepost_set_cr2(uc: *mut sys::uc_engine, address: u64);
@@ -30,6 +31,8 @@ unsafe extern "C" {
     fn fencepost_keep_bases(uc: *mut sys::uc_engine, bases: *const [u64; 2]);
     fn fencepost_take_flags_of_fault(uc: *mut sys::uc_engine);
     fn fencepost_settle(uc: *mut sys::uc_engine, ends: c_int);
+    fn fencepost_take_floats(uc: *mut sys::uc_engine) -> u32;
+    fn fencepost_set_floats(uc: *mut sys::uc_engine, flags: u32);
     fn fencepost_openness(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_take_exception(uc: *mut sys::uc_engine) -> c_int;
     fn fencepost_is_software(uc: *mut sys::uc_engine) -> c_int;
@@ -297,12 +300,12 @@ impl Unicorn {
 
     /// How addresses are translated and code is decoded now.
     pub(super) fn mode(&self) -> Mode {
-        let mut out = [0; 8];
-        // SAFETY: the shim fills eight numbers.
+        let mut out = [0; 9];
+        // SAFETY: the shim fills nine numbers.
         unsafe { fencepost_mode(self.handle, &mut out) };
-        let [cr0, cr3, cr4, efer, bits, traps, breaks, aligns] = out;
-        let [traps, breaks, aligns] = [traps, breaks, aligns].map(|it| it != 0);
-        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps, breaks, aligns }
+        let [cr0, cr3, cr4, efer, bits, traps, breaks, aligns, floats] = out;
+        let [traps, breaks, aligns, floats] = [traps, breaks, aligns, floats].map(|it| it != 0);
+        Mode { cr0, cr3, cr4, efer, bits: bits as u32, traps, breaks, aligns, floats }
     }
 
     /// The linear address of the next instruction.
@@ -345,6 +348,21 @@ impl Unicorn {
     pub(super) fn settle(&self, ends: bool) {
         // SAFETY: the engine is open and not running.
         unsafe { fencepost_settle(self.handle, ends.into()) }
+    }
+
+    /// What SSE instructions have raised since this was asked last, and the registers now.
+    pub(super) fn take_floats(&self) -> Floats {
+        // SAFETY: the engine is open and not running.
+        let raised = Raised::from_bits_truncate(unsafe { fencepost_take_floats(self.handle) });
+        let mut after = Box::default();
+        self.state(&mut after);
+        Floats { raised, after }
+    }
+
+    /// Sets the flags of what is `raised` in MXCSR.
+    pub(super) fn set_floats(&self, raised: Raised) {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_set_floats(self.handle, raised.bits()) }
     }
 
     /// Whether an interrupt may come now.
@@ -443,6 +461,19 @@ impl Hooked {
     pub(crate) fn openness(self) -> Openness {
         // SAFETY: hooks are called with the handle of a live engine.
         Openness::from_bits_truncate(unsafe { fencepost_openness(self.0) })
+    }
+
+    /// What SSE instructions have raised since this was asked last, and the registers now.
+    pub(crate) fn take_floats(self) -> Floats {
+        // SAFETY: hooks are called with the handle of a live engine.
+        let raised = Raised::from_bits_truncate(unsafe { fencepost_take_floats(self.0) });
+        Floats { raised, after: Box::new(self.registers()) }
+    }
+
+    /// Sets the flags of what is `raised` in MXCSR.
+    pub(crate) fn set_floats(self, raised: Raised) {
+        // SAFETY: as in `take_floats`.
+        unsafe { fencepost_set_floats(self.0, raised.bits()) }
     }
 
     /// General register `index`, in the order in which instructions number them.

@@ -9,6 +9,7 @@ use crate::core::cpu_state::{CpuState, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
+use crate::core::floats::{self, Floats, Outcome, Raised};
 use crate::core::interruption::{Delivery, Exception, Openness, vector};
 use crate::core::memory_types::PageType;
 use crate::core::paging::Mode;
@@ -113,8 +114,10 @@ pub(super) struct PreciseRun<'a, 'w> {
     table_load: Option<TableLoad>,
     /// What the instruction that is executing is refused with.
     refusal: Option<Refused>,
-    /// The registers before it, where its accesses are looked at for breakpoints and alignment.
+    /// The registers before it, where its accesses are looked at for breakpoints and alignment, or what it raises.
     before: Option<Box<CpuState>>,
+    /// It stores MXCSR, or loads it.
+    loads_media_control: bool,
     /// The breakpoints on data that it has met, as in DR6.
     breakpoints: u64,
     /// It holds breakpoints on the next one off.
@@ -131,6 +134,12 @@ impl Observer for PreciseRun<'_, '_> {
         }
         self.put_halves_back(engine);
         let is_first = self.current.is_none();
+        if self.looks_at_floats() && !is_first {
+            engine.set_floats(self.judge_floats(&engine.take_floats()));
+            if self.refusal.is_some() {
+                return Flow::Stop;
+            }
+        }
         self.retire();
         self.approached = None;
         if self.left == 0 || self.last_step || self.world.stop.is_some() || self.world.log.is_broken() {
@@ -163,7 +172,7 @@ impl Observer for PreciseRun<'_, '_> {
             self.drain_all();
         }
         self.is_far_transfer = is_far_transfer;
-        self.before = (self.mode.breaks || self.mode.aligns).then(|| Box::new(engine.registers()));
+        self.before = (self.mode.breaks || self.mode.aligns || self.mode.floats).then(|| Box::new(engine.registers()));
         self.loads_ss = self.mode.breaks && self.instruction_at(pc).is_some_and(|it| breakpoints::are_held_off_by(&it));
         // The resume flag is that of one instruction.
         self.last_step |= self.mode.breaks;
@@ -176,6 +185,12 @@ impl Observer for PreciseRun<'_, '_> {
                 self.may_retranslate = retranslates;
                 self.bases = (is_far_transfer && self.mode.is_long()).then(|| engine.bases());
                 self.invalidates = instruction.and_then(|it| invalidated(&it, || engine.registers()));
+            }
+            Class::MediaControl => {
+                self.last_step = true;
+                self.loads_media_control = true;
+                engine.set_floats(engine.take_floats().raised);
+                self.before = Some(Box::new(engine.registers()));
             }
             Class::Mark if !self.is_abandoned => self.note_mark(pc),
             Class::Pause => self.pause(engine),
@@ -397,6 +412,8 @@ pub(super) struct Observed {
     pub(super) lost: Lost,
     /// The registers before the instruction that is refused.
     pub(super) before: Option<Box<CpuState>>,
+    /// What the last instruction has raised, for MXCSR, which it may have loaded.
+    pub(super) raised: Option<Raised>,
     /// Interrupts are no longer held off.
     pub(super) ends_shadow: bool,
     pub(super) spun: Spun,
@@ -454,6 +471,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             table_load: None,
             refusal: None,
             before: None,
+            loads_media_control: false,
             breakpoints: 0,
             loads_ss: false,
             ends_shadow: false,
@@ -477,9 +495,15 @@ impl PreciseRun<'_, '_> {
         self.may_retranslate
     }
 
+    /// Whether what the engine knows of SSE matters to how the run [ends](PreciseRun::end).
+    pub(super) fn looks_at_floats(&self) -> bool {
+        self.mode.floats || self.loads_media_control
+    }
+
     /// The engine has stopped at `pc`, with addresses translated in `mode` now: settles the instruction that was executing
     /// and hides the pending stores again.
-    pub(super) fn end(mut self, exit: PreciseExit, pc: u64, mode: Mode) -> Observed {
+    pub(super) fn end(mut self, exit: PreciseExit, pc: u64, mode: Mode, floats: Option<Floats>) -> Observed {
+        let raised = floats.map(|floats| self.judge_floats(&floats));
         let (exit, before) = match self.refusal.take() {
             Some((exception, before)) => {
                 self.is_abandoned = false;
@@ -528,6 +552,7 @@ impl PreciseRun<'_, '_> {
             flags,
             lost: self.lost,
             before,
+            raised,
             ends_shadow: self.ends_shadow,
             spun: self.spun,
         }
@@ -671,6 +696,42 @@ impl PreciseRun<'_, '_> {
                 self.breakpoints |= breakpoint.bit;
             }
         }
+    }
+
+    /// Judges what the instruction that has executed has raised: it may be refused for it. Returns the flags to be set.
+    fn judge_floats(&mut self, floats: &Floats) -> Raised {
+        let is_in_vain = self.is_abandoned && self.extent != Extent::Rehearsal;
+        let (Some(current), Some(before), false) = (&self.current, &self.before, is_in_vain) else {
+            return Raised::empty();
+        };
+        let outcome = if current.class == Class::MediaControl {
+            let exception = Exception::new(vector::GENERAL_PROTECTION, 0);
+            Outcome { flags: Raised::empty(), exception: floats::is_reserved(&floats.after).then_some(exception) }
+        } else if let Some(instruction) = self.instruction_at(current.pc).filter(|_| self.mode.floats) {
+            floats::judge(&instruction, before, self.operand_of(&instruction, before), floats)
+        } else {
+            return Raised::empty();
+        };
+        let Some(exception) = outcome.exception else { return outcome.flags };
+        self.refusal = self.before.take().map(|mut before| {
+            before.mxcsr |= outcome.flags.bits();
+            (exception, before)
+        });
+        self.is_abandoned = true;
+        Raised::empty()
+    }
+
+    /// The 16 bytes at the memory operand of `instruction`, which has read it.
+    fn operand_of(&self, instruction: &Instruction, before: &CpuState) -> Option<u128> {
+        let start = operands::linear_ranges(instruction, before).first()?.start;
+        let mut bytes = [0; 16];
+        for (linear, byte) in (start..).zip(&mut bytes) {
+            let at = self.core.tlb.translate(Side::Data, linear, &self.mode, self.world.memory);
+            if let Some(at) = at {
+                self.world.memory.read(at, std::slice::from_mut(byte));
+            }
+        }
+        Some(u128::from_le_bytes(bytes))
     }
 
     /// Whether the instruction at `pc` is refused before it begins; looks out for what it is refused for later.

@@ -446,6 +446,7 @@ impl Machine {
         put.cpu = cpu;
         put.tlb.forget_all();
         put.partial.clear();
+        put.held_breakpoints = 0;
         put.activity = activity;
         put.clock = put.clock.max(time.0);
         self.caches[core.index()].engines.invalidate();

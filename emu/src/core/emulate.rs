@@ -3,7 +3,7 @@
 
 mod control;
 mod msr;
-mod privilege;
+pub(super) mod privilege;
 mod system_call;
 
 use super::cpu_state::{CpuState, gpr};
@@ -230,7 +230,7 @@ impl Emulation<'_> {
 }
 
 /// The port that IN or OUT is about, and how wide the access is.
-fn port_of(instruction: &Instruction, cpu: &CpuState) -> (u16, Width) {
+pub(super) fn port_of(instruction: &Instruction, cpu: &CpuState) -> (u16, Width) {
     let (data, port) = if instruction.mnemonic() == Mnemonic::In { (0, 1) } else { (1, 0) };
     let bytes = instruction.op_register(data).size() as u64;
     let port = match instruction.op_kind(port) {

@@ -21,11 +21,9 @@
 //! - of x87 exceptions only the division by zero is known; what is left out of SSE's is in [`floats`](super::floats);
 //! - it does not enforce what segments limit and forbid (SDM 3A 5.3 to 5.5) but for their presence, type and privilege when they
 //!   are loaded: offsets past the limit, stores through code segments and accesses through null selectors go on;
-//! - of debugging (SDM 3B 18) there are the trap flag, INT1 and breakpoints on instructions and data, but not those on ports,
-//!   DR7.GD and the T flag of a task;
+//! - of debugging (SDM 3B 18) there are no branch records and no BTF; a #DB handler that is a task does not trap itself;
 //! - a non-canonical address is #GP(0), through RSP and RBP too, and as the target of a transfer after that;
-//! - a task switch that faults halfway is taken back in memory, and its exception is the old task's; tasks of 16 bits are read
-//!   and saved as if their selectors lay four bytes apart.
+//! - tasks of 16 bits are read and saved as if their selectors lay four bytes apart.
 
 pub(crate) mod fast;
 mod host_memory;

@@ -19,7 +19,8 @@ pub(crate) struct Mode {
     pub(crate) bits: u32,
     /// The trap flag: every instruction ends with a debug exception.
     pub(crate) traps: bool,
-    /// Breakpoints are enabled: an instruction may end in a debug exception before it begins, or after an access.
+    /// Breakpoints are enabled, or debug registers guarded: an instruction may end in a debug exception before it begins, or after
+    /// an access.
     pub(crate) breaks: bool,
     /// Accesses have to be aligned (SDM 3A 6.15, interrupt 17).
     pub(crate) aligns: bool,
@@ -39,8 +40,8 @@ const TRAP_FLAG: u64 = 1 << 8;
 const ALIGNMENT_FLAG: u64 = 1 << 18;
 /// All of MXCSR's masks (SDM 1 10.2.3).
 const MXCSR_MASKS: u32 = 0x1f80;
-/// L0 to G3 of DR7 (SDM 3B 18.2.4).
-const BREAKPOINTS: u64 = 0xff;
+/// L0 to G3 and GD of DR7 (SDM 3B 18.2.4).
+const BREAKPOINTS: u64 = 0x20ff;
 /// The L and D bits of a code segment's descriptor (SDM 3A 3.4.5).
 const CODE_LONG: u32 = 1 << 21;
 const CODE_BIG: u32 = 1 << 22;

@@ -12,6 +12,7 @@ mod decoded;
 mod halves;
 mod observed;
 mod refusal;
+mod task;
 
 use super::code_map::CodeMap;
 use super::cpu_state::gpr;
@@ -19,7 +20,7 @@ use super::decode::{self, Class};
 use super::engine::Engines;
 use super::engine::fast::{FastExit, FastStops};
 use super::engine::precise::{Precise, PreciseExit};
-use super::interruption::{Delivery, Exception, Openness, vector};
+use super::interruption::{Delivery, Exception, Openness, Source, vector};
 use super::paging::Mode;
 use super::tlb::Lost;
 use super::{Activity, Core, CoreId};
@@ -32,7 +33,7 @@ use crate::trace::{Event, EventLog, Fault};
 use decoded::Decoded;
 use fencepost_devices::{PhysAddr, Ticks};
 use iced_x86::{Instruction, Mnemonic};
-use observed::{Extent, FlagsOfFault, Observed, PreciseRun, Spun};
+use observed::{After, Extent, FlagsOfFault, Observed, PreciseRun, Spun};
 
 /// Below this many steps, changing to the fast engine and back costs more than it saves.
 const FAST_MINIMUM: u64 = 24;
@@ -321,26 +322,43 @@ impl Turn<'_> {
     /// Lets the precise engine take up to `steps` steps, or make one access, and deals with what stopped it.
     fn precise(&mut self, steps: u64, eager: bool, gives_way: GivesWay, extent: Extent) -> Spun {
         let before = self.core.clock;
+        let held = std::mem::take(&mut self.core.held_breakpoints);
         let patches_code = self.caches[self.id.index()].patches_code;
         let mut observed = self.observe(steps, eager, gives_way, extent, patches_code);
         if observed.is_fetch_fault && self.core.clock == before {
             // A block that runs on into a page without code faults before its first instruction: try that one alone.
             observed = self.observe(steps, eager, gives_way, extent, true);
         }
-        if observed.is_fetch_fault && self.core.clock > before {
+        let has_retired = self.core.clock > before;
+        if observed.is_fetch_fault && has_retired {
             self.precise_engine().forget_fault();
-            if observed.breakpoints == 0 {
-                return Spun::No;
-            }
+            (observed.exit, observed.spun) = (PreciseExit::Stopped, Spun::No);
         }
-        if observed.breakpoints != 0 {
+        if observed.begins_resume.is_some() {
+            self.core.held_breakpoints = std::mem::take(&mut observed.breakpoints);
+        }
+        let is_software = matches!(observed.exit, PreciseExit::Exception(e) if e.source == Source::Software);
+        if has_retired || is_software || observed.emulate.is_some() {
+            observed.breakpoints |= held;
+        } else if observed.exit == PreciseExit::Stopped {
+            // Nothing has happened.
+            self.core.held_breakpoints = held;
+        }
+        if observed.breakpoints != 0 && observed.emulate.is_none() {
             self.precise_engine().change(|cpu| cpu.dr[6] |= observed.breakpoints);
         }
         match observed.emulate {
-            Some(instruction) if instruction.mnemonic() == Mnemonic::Int1 => self.int1(&instruction, eager),
-            Some(instruction) => self.emulate(&instruction, eager),
-            None if observed.breakpoints != 0 && !observed.is_trap => self.debug_trap(eager),
-            None => self.report(&observed, eager),
+            Some(instruction) if instruction.mnemonic() == Mnemonic::Int1 => {
+                self.int1(&instruction, observed.breakpoints, eager);
+            }
+            Some(instruction) => self.emulate(&instruction, observed.breakpoints, eager),
+            None => {
+                self.report(&observed, eager);
+                if observed.breakpoints != 0 && !observed.is_trap {
+                    // Behind INT n that is before the first instruction of its handler.
+                    self.debug_trap(eager);
+                }
+            }
         }
         observed.spun
     }
@@ -370,7 +388,8 @@ impl Turn<'_> {
         let exit = engines.run_precise(one_at_a_time, &mut run);
         let mode_now = if run.may_retranslate() { engines.mode() } else { mode };
         let floats = run.looks_at_floats().then(|| engines.take_floats());
-        let observed = run.end(exit, engines.linear_pc(), mode_now, floats);
+        let task = run.task_before().and_then(|before| engines.task_after(before));
+        let mut observed = run.end(exit, After { pc: engines.linear_pc(), mode: mode_now, floats, task });
         engines.forget(observed.lost);
         if observed.is_abandoned {
             engines.change(|cpu| cpu.clone_from(&self.core.cpu));
@@ -398,6 +417,10 @@ impl Turn<'_> {
             Some(FlagsOfFault::Kept(flags)) => engines.change(|cpu| cpu.rflags = flags),
             None => (),
         }
+        if let Some(begin) = observed.begins_task_at {
+            engines.change(|cpu| cpu.rip = begin);
+            observed.pc = engines.linear_pc();
+        }
         if let Some(bases) = observed.bases {
             engines.keep_bases(bases);
         }
@@ -421,14 +444,15 @@ impl Turn<'_> {
         self.caches[self.id.index()].engines.precise(&mut self.core.cpu, self.world.memory)
     }
 
-    /// Executes an instruction that the engine is not trusted with.
-    fn emulate(&mut self, instruction: &Instruction, eager: bool) {
+    /// Executes an instruction that the engine is not trusted with, after which debug exceptions of `held` breakpoints come.
+    fn emulate(&mut self, instruction: &Instruction, held: u64, eager: bool) {
         let class = decode::classify(instruction);
         if class.drains() {
             self.drain_all();
         }
         self.world.note_time(self.core.clock);
         let before = self.precise_engine().mode();
+        let breakpoints = held | if before.breaks { self.breakpoints_on_port(class, instruction) } else { 0 };
         let cache = &mut self.caches[self.id.index()];
         let emulation = super::emulate::Emulation { id: self.id, core: self.core, engines: &mut cache.engines };
         let executed = emulation.execute(class, instruction, &mut self.world);
@@ -442,8 +466,10 @@ impl Turn<'_> {
                 if before.breaks {
                     self.caches[self.id.index()].engines.settle(true);
                 }
-                if traps && self.core.is_running() {
-                    self.single_step(eager);
+                let causes = if traps { SINGLE_STEP | breakpoints } else { breakpoints };
+                if causes != 0 && self.core.is_running() {
+                    self.precise_engine().change(|cpu| cpu.dr[6] |= causes);
+                    self.debug_trap(eager);
                 }
             }
             Err(exception) => self.interrupt(exception, pc, eager),
@@ -451,19 +477,26 @@ impl Turn<'_> {
         self.settle();
     }
 
-    /// INT1: a debug exception after it, of which DR6 tells nothing (SDM 2A, INT n/INTO/INT3/INT1).
-    fn int1(&mut self, instruction: &Instruction, eager: bool) {
+    /// INT1: a debug exception after it, of which DR6 tells nothing but `held` breakpoints (SDM 2A, INT n/INTO/INT3/INT1).
+    fn int1(&mut self, instruction: &Instruction, held: u64, eager: bool) {
         let engines = &mut self.caches[self.id.index()].engines;
         let (pc, is_wide) = (engines.linear_pc(), engines.mode().bits == 64);
         let mask = if is_wide { u64::MAX } else { 0xffff_ffff };
-        engines.change(|cpu| cpu.rip = cpu.rip.wrapping_add(instruction.len() as u64) & mask);
+        engines.change(|cpu| {
+            cpu.rip = cpu.rip.wrapping_add(instruction.len() as u64) & mask;
+            cpu.dr[6] |= held;
+        });
         self.interrupt(Exception::new(vector::DEBUG, 0), pc, eager);
     }
 
-    /// The debug exception after an instruction that the trap flag asks for, and that the machine has executed itself.
-    fn single_step(&mut self, eager: bool) {
-        self.precise_engine().change(|cpu| cpu.dr[6] |= SINGLE_STEP);
-        self.debug_trap(eager);
+    /// The breakpoints that `instruction`, which the machine is about to execute, meets at a port, as in DR6.
+    fn breakpoints_on_port(&mut self, class: Class, instruction: &Instruction) -> u64 {
+        if class != Class::PortIo {
+            return 0;
+        }
+        let cpu = self.precise_engine().registers();
+        let (port, width) = super::emulate::port_of(instruction, &cpu);
+        breakpoints::on_ports(&cpu, port, width.bytes())
     }
 
     /// A debug exception after an instruction, of which DR6 tells already.
@@ -498,7 +531,7 @@ impl Turn<'_> {
         let precise = self.precise_engine();
         let cr2 = precise.cr2();
         let address = if vector == vector::PAGE_FAULT { cr2 } else { 0 };
-        let delivery = self.deliver(exception, pc, eager);
+        let (delivery, trap) = self.deliver(exception, pc, eager);
         let Delivery::Entered { vector: entered } = delivery else {
             self.precise_engine().set_cr2(cr2);
             return self.fault(Fault::Exception { vector, error_code, address }, pc);
@@ -506,20 +539,26 @@ impl Turn<'_> {
         self.core.clock += 1;
         self.caches[self.id.index()].wary = HANDLER_STEPS;
         self.world.log.push(Event::Interrupted { core: self.id, pc, vector, source, error_code, address, entered });
+        // The handler of debug exceptions itself would trap for ever (SDM 3B 18.3.1.5).
+        if trap != 0 && entered != vector::DEBUG {
+            self.precise_engine().change(|cpu| cpu.dr[6] |= trap);
+            self.debug_trap(eager);
+        }
     }
 
-    /// Enters the guest's handler of `exception`.
-    fn deliver(&mut self, exception: Exception, pc: u64, eager: bool) -> Delivery {
+    /// Enters the guest's handler of `exception`; tells what that traps with at once, as in DR6.
+    fn deliver(&mut self, exception: Exception, pc: u64, eager: bool) -> (Delivery, u64) {
         let Cache { engines, decoded, .. } = &mut self.caches[self.id.index()];
         decoded.enter(engines.mode());
         let mut run = PreciseRun::new(self.id, self.core, &mut self.world, decoded, 1, Extent::Steps);
         run.eager = eager;
         run.begin_delivery(pc);
+        let task = engines.task();
         let delivery = engines.deliver(exception, pc, &mut run);
-        let lost = run.end_delivery(delivery, engines.mode());
+        let (lost, trap) = run.end_delivery(delivery, engines.mode(), engines.task_after(task));
         engines.forget(lost);
         self.settle();
-        delivery
+        (delivery, trap)
     }
 
     /// The instruction at `pc` has done what nothing in the guest can handle, and that ends the run.

@@ -9,7 +9,7 @@ use crate::core::code_map::CodeMap;
 use crate::core::interruption::Openness;
 use crate::core::partial::PartialAccess;
 use crate::core::run::Cache;
-use crate::core::{Activity, CoreId, cpu_state::CpuState};
+use crate::core::{Activity, Core, CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
@@ -24,6 +24,7 @@ use crate::trace::EventLog;
 pub(crate) struct Local {
     pub(crate) cpu: CpuState,
     pub(crate) partial: Vec<PartialAccess>,
+    pub(crate) held_breakpoints: u64,
     pub(crate) activity: Activity,
     pub(crate) random: u64,
 }
@@ -47,7 +48,14 @@ impl Machine {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
         let core = &self.state.cores[index];
-        Local { cpu: core.cpu.clone(), partial: core.partial.clone(), activity: core.activity, random: core.random }
+        let Core { partial, held_breakpoints, activity, random, .. } = core;
+        Local {
+            cpu: core.cpu.clone(),
+            partial: partial.clone(),
+            held_breakpoints: *held_breakpoints,
+            activity: *activity,
+            random: *random,
+        }
     }
 
     /// Puts `core` into `local`, with an empty store buffer.
@@ -58,6 +66,7 @@ impl Machine {
         let staged = &mut self.state.cores[index];
         staged.cpu.clone_from(&local.cpu);
         staged.partial.clone_from(&local.partial);
+        staged.held_breakpoints = local.held_breakpoints;
         staged.activity = local.activity;
         staged.random = local.random;
         staged.buffer = StoreBuffer::default();

@@ -161,3 +161,135 @@ fn a_breakpoint_is_held_off_after_a_load_of_ss() {
         }
     }
 }
+
+/// Turns on breakpoints on ports: CR4.DE.
+fn enable_ports(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(rax, cr4)?;
+    a.or(eax, 1 << 3)?;
+    a.mov(cr4, rax)
+}
+
+#[test]
+fn a_breakpoint_on_ports_is_met_by_what_reaches_them() {
+    /// L1 of DR7, on ports, of 2.
+    const PORTS: u32 = 4 | 0b0110 << 20;
+    const PORT: u16 = 0x280;
+    type Access = fn(&mut CodeAssembler) -> Result<(), IcedError>;
+    let to = |port: u16, access: Access| {
+        move |a: &mut CodeAssembler| {
+            // The place of the breakpoint is Y + 4 where it is on data.
+            a.mov(edx, u32::from(PORT))?;
+            a.mov(dr1, rdx)?;
+            enable_ports(a)?;
+            a.mov(edi, X as u32)?;
+            a.mov(ecx, 3)?;
+            a.mov(edx, u32::from(port))?;
+            access(a)
+        }
+    };
+    let cases: [(u16, u64, Access); 7] = [
+        (PORT, 1, |a| a.in_(al, dx)),
+        (PORT + 1, 1, |a| a.out(dx, al)),
+        (PORT + 2, 0, |a| a.in_(al, dx)),
+        (PORT - 1, 1, |a| a.in_(ax, dx)),
+        (PORT - 1, 0, |a| a.in_(al, dx)),
+        (PORT, 1, |a| a.insb()),
+        (PORT, 3, |a| a.rep().insb()),
+    ];
+    for (number, (port, times, access)) in cases.into_iter().enumerate() {
+        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+            let expected = if times > 0 { (times, 2) } else { (0, 0) };
+            let seen = met(PORTS, &to(port, access), steps, drained);
+            assert_eq!(seen, expected, "case {number}, in slices of {steps}");
+        }
+    }
+    let without_extensions = |a: &mut CodeAssembler| {
+        a.mov(edx, u32::from(PORT))?;
+        a.mov(dr1, rdx)?;
+        a.in_(al, dx)
+    };
+    assert_eq!(met(PORTS, &without_extensions, 100, true), (0, 0));
+}
+
+#[test]
+fn guarded_debug_registers_are_not_accessed() {
+    const GUARD: u32 = 1 << 13;
+    let accesses: [Code; 3] = [&|a| a.mov(rcx, dr0), &|a| a.mov(dr0, rcx), &|a| a.mov(rcx, dr7)];
+    for access in accesses {
+        let code = |a: &mut CodeAssembler| {
+            let mut place = a.create_label();
+            handler(a, &[1], |a| {
+                a.inc(ebx)?;
+                a.mov(rsi, dr6)?;
+                a.mov(r8, dr7)?;
+                a.mov(r9, qword_ptr(rsp))?;
+                a.iretq()
+            })?;
+            load_idt(a)?;
+            a.xor(ebx, ebx)?;
+            a.mov(ecx, 5)?;
+            a.lea(r10, ptr(place))?;
+            a.mov(eax, GUARD)?;
+            a.mov(dr7, rax)?;
+            a.nop()?;
+            a.set_label(&mut place)?;
+            access(a)?;
+            a.mov(rdi, dr0)
+        };
+        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+            let mut t = Testbed::new(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            let [cause, control] = [t.gpr(0, 6), t.gpr(0, 8)].map(|it| it as u32 & GUARD);
+            assert_eq!(
+                (t.gpr(0, 3), cause, control),
+                (1, GUARD, 0),
+                "once, and no longer guarded, in slices of {steps}"
+            );
+            assert_eq!(t.gpr(0, 9), t.gpr(0, 10), "before the instruction");
+        }
+    }
+}
+
+#[test]
+fn a_breakpoint_that_a_load_of_ss_meets_waits_for_the_next_instruction() {
+    // What is watched; the address after it; and how often the handlers of #DB and #BP are entered.
+    let nexts: [(u64, Code); 4] =
+        [(1, &|a| a.nop()), (1, &|a| a.in_(al, 0x61)), (1, &|a| a.int1()), (1 | 1 << 32, &|a| a.int3())];
+    for (number, (times, next)) in nexts.into_iter().enumerate() {
+        let loads = |a: &mut CodeAssembler| {
+            let mut end = a.create_label();
+            handler(a, &[3], |a| {
+                a.bts(rbx, 32)?;
+                a.iretq()
+            })?;
+            a.mov(word_ptr(Y + 4), ss)?;
+            a.xor(ebx, ebx)?;
+            a.mov(ss, word_ptr(Y + 4))?;
+            next(a)?;
+            a.jmp(end)?;
+            a.set_label(&mut end)
+        };
+        let code = |a: &mut CodeAssembler| {
+            handler(a, &[1], |a| {
+                a.inc(rbx)?;
+                a.mov(rsi, dr6)?;
+                a.iretq()
+            })?;
+            load_idt(a)?;
+            a.mov(eax, (Y + 4) as u32)?;
+            a.mov(dr1, rax)?;
+            a.mov(eax, ACCESSES)?;
+            a.mov(dr7, rax)?;
+            loads(a)
+        };
+        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+            let mut t = Testbed::new(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            assert_eq!((t.gpr(0, 3), t.gpr(0, 6) & 0xf), (times, 2), "case {number}, in slices of {steps}");
+        }
+    }
+}

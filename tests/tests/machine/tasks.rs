@@ -5,7 +5,7 @@ use fencepost::choice::Choice;
 use fencepost::core::CoreId;
 use fencepost::devices::PhysAddr;
 use fencepost::machine::Machine;
-use fencepost_tests::guest::{IDT, assembled, load_idt};
+use fencepost_tests::guest::{IDT, assembled, handler, load_idt};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -112,19 +112,84 @@ fn a_task_that_handles_an_interrupt_begins_with_its_own_flags_and_gives_the_othe
 #[test]
 fn flags_that_are_computed_last_before_a_task_switch_are_those_of_the_task_that_is_left() {
     const ZERO_PARITY: u64 = 0x44;
-    // A call of the task through its selector, in the same block as what sets flags.
+    // In the same block as what sets flags.
     let call = |a: &mut CodeAssembler| {
-        a.mov(dword_ptr(POINTER), 0)?;
-        a.mov(word_ptr(POINTER + 4), SELECTORS[1])?;
         a.xor(ecx, ecx)?;
-        // CALL FAR [POINTER].
-        a.db(&[0xff, 0x1d])?;
-        a.dd(&[POINTER as u32])
+        call_task(a)
     };
     for flags in [2, 2 | CARRY, 2 | SIGN | DIRECTION] {
         for steps in [1, 3, 1000] {
             let of_handler = (flags | NESTED) as u64 & WATCHED;
             assert_eq!(flags_of(flags, &call, steps), [of_handler, ZERO_PARITY], "{flags:#x}, in slices of {steps}");
+        }
+    }
+}
+
+/// Calls the second task through its selector.
+fn call_task(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(dword_ptr(POINTER), 0)?;
+    a.mov(word_ptr(POINTER + 4), SELECTORS[1])?;
+    // CALL FAR [POINTER].
+    a.db(&[0xff, 0x1d])?;
+    a.dd(&[POINTER as u32])
+}
+
+/// Runs a guest that comes to the second task by `interrupt`, which `change` has changed; the handler of `vector` leaves EIP and
+/// DR6 at FLAGS + 8, and halts.
+fn stopped(vector: u8, change: Code, interrupt: Code, steps: u64) -> [u64; 3] {
+    let body = |a: &mut CodeAssembler| {
+        handler(a, &[vector], |a| {
+            if vector != 1 {
+                a.pop(eax)?;
+                a.mov(dword_ptr(FLAGS + 16), eax)?;
+            }
+            a.pop(eax)?;
+            a.mov(dword_ptr(FLAGS + 8), eax)?;
+            a.mov(eax, dr6)?;
+            a.mov(dword_ptr(FLAGS + 12), eax)?;
+            a.hlt()
+        })?;
+        change(a)?;
+        interrupt(a)
+    };
+    let image = assembled(32, |a| program(a, 2, &body)).expect("the guest assembles");
+    let mut machine = Machine::new(&image, settings(TSO, 1)).expect("it fits");
+    while !machine.state().cores[0].is_halted() {
+        assert_eq!(machine.stop(), None);
+        machine.apply(Choice::Run { core: CoreId(0), steps, drained: true }).expect("the guest halts");
+    }
+    let mut word = |at: u64| machine.state().memory.read_u64(PhysAddr(at)).expect("it is memory");
+    let task = word(TASKS[1] + EIP) & 0xffff_ffff;
+    let (saved, error) = (word(FLAGS + 8), word(FLAGS + 16) & 0xffff_ffff);
+    assert_eq!(saved & 0xffff_ffff, task, "the handler returns to where the task begins");
+    [saved >> 32, error, machine.state().cores[0].cpu.tr.selector.into()]
+}
+
+/// Both ways to a task.
+const WAYS: [Code; 2] = [&call_task, &|a| a.int(VECTOR as i32)];
+
+#[test]
+fn a_task_with_the_debug_trap_flag_begins_with_a_debug_exception() {
+    const TRAPPED: u64 = 1 << 15;
+    let change: Code = &|a| a.mov(dword_ptr(TASKS[1] + 0x64), 1);
+    for way in WAYS {
+        for steps in [1, 3, 1000] {
+            let [causes, _, task] = stopped(1, change, way, steps);
+            assert_eq!((causes & TRAPPED, task), (TRAPPED, SELECTORS[1] as u64), "in slices of {steps}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_of_what_a_task_begins_with_is_its_own() {
+    const MISSING: i32 = 0x40;
+    const INVALID_TSS: u8 = 10;
+    // DS, the fourth.
+    let change: Code = &|a| a.mov(dword_ptr(TASKS[1] + SEGMENTS + 12), MISSING);
+    for way in WAYS {
+        for steps in [1, 3, 1000] {
+            let [_, error, task] = stopped(INVALID_TSS, change, way, steps);
+            assert_eq!((error, task), (MISSING as u64, SELECTORS[1] as u64), "in slices of {steps}");
         }
     }
 }

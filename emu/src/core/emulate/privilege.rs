@@ -17,7 +17,7 @@ const TSS_BUSY: u32 = 0xb;
 const MAP_OFFSET: u64 = 0x66;
 
 /// The current privilege level: that of the stack segment; virtual-8086 code is always at 3.
-pub(super) fn level(cpu: &CpuState) -> u32 {
+pub(in crate::core) fn level(cpu: &CpuState) -> u32 {
     if cpu.cr0 & CR0_PE == 0 {
         0
     } else if cpu.rflags & FLAGS_VM != 0 {

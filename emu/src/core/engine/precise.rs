@@ -241,10 +241,16 @@ impl Precise {
         self.unicorn.mode()
     }
 
-    /// Changes the core's state between two runs.
-    pub(crate) fn change(&mut self, change: impl FnOnce(&mut CpuState)) {
+    /// The core's registers between two runs.
+    pub(crate) fn registers(&self) -> CpuState {
         let mut state = CpuState::default();
         self.unicorn.state(&mut state);
+        state
+    }
+
+    /// Changes the core's state between two runs.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut CpuState)) {
+        let mut state = self.registers();
         change(&mut state);
         self.unicorn.set_state(&state);
     }

@@ -1,7 +1,7 @@
 //! The two engines of one core, and which of them holds the core's registers at the moment.
 
 use super::super::code_map::CodeMap;
-use super::super::cpu_state::CpuState;
+use super::super::cpu_state::{CpuState, Segment};
 use super::super::floats::{Floats, Raised};
 use super::super::interruption::{Delivery, Exception, Openness};
 use super::super::paging::Mode;
@@ -171,6 +171,17 @@ impl Engines {
     /// flag `ends`.
     pub(crate) fn settle(&self, ends: bool) {
         self.open_precise().unicorn().settle(ends);
+    }
+
+    /// The segment of the task, when the registers are seated in the precise engine, if it is not the one of selector `before`.
+    pub(crate) fn task_after(&self, before: u32) -> Option<Segment> {
+        let precise = self.open_precise();
+        (precise.unicorn().task() != before).then(|| precise.registers().tr)
+    }
+
+    /// The selector of the task, when the registers are seated in the precise engine.
+    pub(crate) fn task(&self) -> u32 {
+        self.open_precise().unicorn().task()
     }
 
     /// What SSE instructions have raised in the precise engine; see [`Unicorn::take_floats`].

@@ -284,6 +284,9 @@ void fencepost_keep_bases(struct uc_struct *uc, const uint64_t bases[2])
     }
 }
 
+/* The selector of the task: a transfer that has changed it has switched tasks. */
+uint32_t fencepost_task(struct uc_struct *uc) { return ((CPUX86State *)uc->cpu->env_ptr)->tr.selector; }
+
 void fencepost_set_gpr(struct uc_struct *uc, int index, uint64_t value)
 {
     ((CPUX86State *)uc->cpu->env_ptr)->regs[index] = value;
@@ -315,7 +318,7 @@ void fencepost_before_instruction(struct uc_struct *uc, int goes_on, uint32_t co
 
 /*
  * What decides how code is found, decoded and stepped: CR0, CR3, CR4, EFER, CS's L and D bits, the trap flag, whether DR7
- * enables breakpoints, whether alignment is checked, and whether MXCSR leaves an exception unmasked.
+ * enables breakpoints or guards debug registers, whether alignment is checked, and whether MXCSR leaves an exception unmasked.
  */
 void fencepost_mode(struct uc_struct *uc, uint64_t out[9])
 {
@@ -327,7 +330,7 @@ void fencepost_mode(struct uc_struct *uc, uint64_t out[9])
     out[3] = env->efer;
     out[4] = (env->hflags & HF_CS64_MASK) ? 64 : (env->hflags & HF_CS32_MASK) ? 32 : 16;
     out[5] = (cpu_compute_eflags(env) & TF_MASK) != 0;
-    out[6] = (env->dr[7] & 0xff) != 0;
+    out[6] = (env->dr[7] & 0x20ff) != 0;
     out[7] = (env->cr[0] & CR0_AM_MASK) && (env->eflags & AC_MASK) && (env->hflags & HF_CPL_MASK) == 3;
     out[8] = (~env->mxcsr & 0x1f80) != 0;
 }
@@ -415,6 +418,7 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     volatile bool is_hardware = source == SOURCE_HARDWARE;
     volatile bool is_on_the_way = false;
     volatile target_ulong flags;
+    uint32_t task = env->tr.selector;
     int result;
 
     env->eflags = cpu_compute_eflags(env);
@@ -433,7 +437,7 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
         /* An exception was raised on the way here, or memory is missing. */
         is_hardware = false;
         is_on_the_way = true;
-        if (source == SOURCE_SOFTWARE) {
+        if (source == SOURCE_SOFTWARE && env->tr.selector == task) {
             env->eip = pc - env->segs[R_CS].base;
             if (!(env->hflags & HF_CS64_MASK)) {
                 env->eip = (uint32_t)env->eip;

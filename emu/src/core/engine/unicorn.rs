@@ -26,6 +26,7 @@ unsafe extern "C" {
     fn fencepost_limit_block(uc: *mut sys::uc_engine, count: u32);
     fn fencepost_before_instruction(uc: *mut sys::uc_engine, goes_on: c_int, count: u32);
     fn fencepost_gpr(uc: *mut sys::uc_engine, index: c_int) -> u64;
+    fn fencepost_task(uc: *mut sys::uc_engine) -> u32;
     fn fencepost_set_gpr(uc: *mut sys::uc_engine, index: c_int, value: u64);
     fn fencepost_bases(uc: *mut sys::uc_engine, out: *mut [u64; 2]);
     fn fencepost_keep_bases(uc: *mut sys::uc_engine, bases: *const [u64; 2]);
@@ -326,6 +327,12 @@ impl Unicorn {
         unsafe { fencepost_set_cr2(self.handle, address) }
     }
 
+    /// The selector of the task.
+    pub(super) fn task(&self) -> u32 {
+        // SAFETY: the engine is open and not running.
+        unsafe { fencepost_task(self.handle) }
+    }
+
     /// Makes the next run begin with a block of at most `count` instructions.
     pub(super) fn limit_block(&self, count: u32) {
         // SAFETY: the engine is open and not running.
@@ -488,6 +495,12 @@ impl Hooked {
         debug_assert!(index < 16, "there are 16 general registers");
         // SAFETY: as in `gpr`; the engine reads registers anew after a hook.
         unsafe { fencepost_set_gpr(self.0, index as c_int, value) }
+    }
+
+    /// The selector of the task.
+    pub(crate) fn task(self) -> u32 {
+        // SAFETY: hooks are called with the handle of a live engine.
+        unsafe { fencepost_task(self.0) }
     }
 
     /// The bases of FS and GS.

@@ -4,13 +4,14 @@ use super::breakpoints;
 use super::decoded::{Decoded, Known};
 use super::halves::Halves;
 use super::refusal::{self, Refused, TableLoad};
+use super::task::Task;
 use super::{GivesWay, World, note_drained};
-use crate::core::cpu_state::{CpuState, gpr};
+use crate::core::cpu_state::{CpuState, Segment, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
 use crate::core::floats::{self, Floats, Outcome, Raised};
-use crate::core::interruption::{Delivery, Exception, Openness, vector};
+use crate::core::interruption::{Delivery, Exception, Openness, Source, vector};
 use crate::core::memory_types::PageType;
 use crate::core::paging::Mode;
 use crate::core::partial::PartialAccess;
@@ -108,6 +109,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     is_far_transfer: bool,
     /// An instruction is complete.
     has_retired: bool,
+    /// The selector of the task before the far transfer that is executing, outside of long mode.
+    task: Option<u32>,
     /// The bases of FS and GS before the far transfer that is executing, in long mode.
     bases: Option<[u64; 2]>,
     /// The load of a table's base that is executing.
@@ -118,7 +121,7 @@ pub(super) struct PreciseRun<'a, 'w> {
     before: Option<Box<CpuState>>,
     /// It stores MXCSR, or loads it.
     loads_media_control: bool,
-    /// The breakpoints on data that it has met, as in DR6.
+    /// The breakpoints on data and ports that it has met, as in DR6.
     breakpoints: u64,
     /// It holds breakpoints on the next one off.
     loads_ss: bool,
@@ -183,6 +186,7 @@ impl Observer for PreciseRun<'_, '_> {
                 self.last_step = true;
                 self.is_mode_change = true;
                 self.may_retranslate = retranslates;
+                self.task = (is_far_transfer && !self.mode.is_long()).then(|| engine.task());
                 self.bases = (is_far_transfer && self.mode.is_long()).then(|| engine.bases());
                 self.invalidates = instruction.and_then(|it| invalidated(&it, || engine.registers()));
             }
@@ -204,7 +208,7 @@ impl Observer for PreciseRun<'_, '_> {
             done: self.core.partial.len(),
             is_before_port: class == Class::StringPortIo,
         });
-        if class == Class::Serialising && self.is_refused_at_once(engine, pc) {
+        if (class == Class::Serialising || self.mode.breaks) && self.is_refused_at_once(engine, pc) {
             return Flow::Stop;
         }
         if is_cmpxchg_of_halves {
@@ -308,6 +312,7 @@ impl Observer for PreciseRun<'_, '_> {
             current.is_before_port = false;
         }
         self.last_step = true;
+        self.look_at_port(port, size);
         let (id, width) = (self.id, width(size));
         self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.port_in(id, port, width, around)) as u32
@@ -315,6 +320,7 @@ impl Observer for PreciseRun<'_, '_> {
 
     fn port_out(&mut self, port: u16, size: u64, value: u32) {
         self.last_step = true;
+        self.look_at_port(port, size);
         let (id, width) = (self.id, width(size));
         self.world.note_time(self.core.clock);
         self.world.with_board(|board, around| board.port_out(id, port, width, u64::from(value), around));
@@ -392,8 +398,10 @@ pub(super) struct Observed {
     pub(super) is_abandoned: bool,
     /// Flags may have been loaded, or the task changed.
     pub(super) is_mode_change: bool,
-    /// The breakpoints on data that an instruction has met which is complete, as in DR6.
+    /// The breakpoints on data and ports that an instruction has met which is complete, as in DR6.
     pub(super) breakpoints: u64,
+    /// Where a task begins, or would if it did not fault at once.
+    pub(super) begins_task_at: Option<u64>,
     /// DR6 as it stays after an instruction that is complete and holds breakpoints on the next one off.
     pub(super) begins_resume: Option<u64>,
     /// The resume flag ends: an instruction is complete that has not loaded it.
@@ -417,6 +425,17 @@ pub(super) struct Observed {
     /// Interrupts are no longer held off.
     pub(super) ends_shadow: bool,
     pub(super) spun: Spun,
+}
+
+/// What the engine knows when it has stopped.
+pub(super) struct After {
+    pub(super) pc: u64,
+    /// How addresses are translated.
+    pub(super) mode: Mode,
+    /// What SSE instructions have raised, if it is [looked at](PreciseRun::looks_at_floats).
+    pub(super) floats: Option<Floats>,
+    /// The segment of the task, if it is another than [before](PreciseRun::task_before).
+    pub(super) task: Option<Segment>,
 }
 
 /// How long saved bytes stay away from memory.
@@ -467,6 +486,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             flags: None,
             is_far_transfer: false,
             has_retired: false,
+            task: None,
             bases: None,
             table_load: None,
             refusal: None,
@@ -500,9 +520,14 @@ impl PreciseRun<'_, '_> {
         self.mode.floats || self.loads_media_control
     }
 
-    /// The engine has stopped at `pc`, with addresses translated in `mode` now: settles the instruction that was executing
-    /// and hides the pending stores again.
-    pub(super) fn end(mut self, exit: PreciseExit, pc: u64, mode: Mode, floats: Option<Floats>) -> Observed {
+    /// The selector of the task before the last instruction, if that may have switched tasks.
+    pub(super) fn task_before(&self) -> Option<u32> {
+        self.task
+    }
+
+    /// The engine has stopped: settles the instruction that was executing and hides the pending stores again.
+    pub(super) fn end(mut self, exit: PreciseExit, after: After) -> Observed {
+        let After { pc, mode, floats, task } = after;
         let raised = floats.map(|floats| self.judge_floats(&floats));
         let (exit, before) = match self.refusal.take() {
             Some((exception, before)) => {
@@ -517,7 +542,10 @@ impl PreciseRun<'_, '_> {
         let is_held_off = self.loads_ss && !self.mode.traps && self.is_trap(exit, pc);
         let exit = if is_held_off { PreciseExit::Stopped } else { exit };
         let is_trap = self.is_trap(exit, pc);
-        let is_complete = !self.is_abandoned && (exit == PreciseExit::Stopped || is_fetch_fault || is_trap);
+        // The fault of what a task has begun with: it has left the other one behind (SDM 3A 8.3).
+        let is_of_task = task.is_some() && self.is_fault(exit) && !is_fetch_fault && !is_trap;
+        let is_complete =
+            !self.is_abandoned && (exit == PreciseExit::Stopped || is_fetch_fault || is_trap || is_of_task);
         let flags = self.flags_of_fault(is_complete);
         if self.is_abandoned {
             self.take_overlays_away();
@@ -530,6 +558,7 @@ impl PreciseRun<'_, '_> {
         if !self.is_abandoned {
             self.follow(mode);
         }
+        let task = task.filter(|_| is_complete).map(|segment| Task::read(segment, |at, bytes| self.read(at, bytes)));
         if let Some(linear) = self.invalidates.filter(|_| is_complete) {
             self.core.tlb.forget_page(linear, &mut self.lost);
         }
@@ -542,7 +571,8 @@ impl PreciseRun<'_, '_> {
             is_trap,
             is_abandoned: self.is_abandoned,
             is_mode_change: self.is_mode_change,
-            breakpoints: if is_complete { self.breakpoints } else { 0 },
+            breakpoints: if is_complete { self.breakpoints | task.map_or(0, |task| task.trap) } else { 0 },
+            begins_task_at: task.filter(|_| is_of_task).map(|task| task.instruction_pointer),
             begins_resume: self.before.filter(|_| self.loads_ss && self.has_retired).map(|before| before.dr[6]),
             ends_resume: self.mode.breaks && self.has_retired && !self.is_far_transfer,
             stored_to_code: self.stored_to_code,
@@ -587,8 +617,9 @@ impl PreciseRun<'_, '_> {
 
     /// The handler has been entered, or not: then what was pushed on the way is taken back.
     ///
-    /// Addresses are translated in `mode` now. Returns what the core's translation lookaside buffer has lost.
-    pub(super) fn end_delivery(mut self, delivery: Delivery, mode: Mode) -> Lost {
+    /// Addresses are translated in `mode` now, and `task` is that of the handler if it is another. Returns what the core's
+    /// translation lookaside buffer has lost, and what the task traps with, as in DR6.
+    pub(super) fn end_delivery(mut self, delivery: Delivery, mode: Mode, task: Option<Segment>) -> (Lost, u64) {
         if matches!(delivery, Delivery::Entered { .. }) {
             self.take_overlays_away();
             self.put_back();
@@ -597,8 +628,14 @@ impl PreciseRun<'_, '_> {
         }
         self.core.partial.clear();
         self.follow(mode);
+        let task = task.map(|segment| Task::read(segment, |at, bytes| self.read(at, bytes)));
         self.hide();
-        self.lost
+        (self.lost, task.map_or(0, |task| task.trap))
+    }
+
+    /// Whether the exit is a fault, or a trap.
+    fn is_fault(&self, exit: PreciseExit) -> bool {
+        matches!(exit, PreciseExit::Exception(Exception { source: Source::Exception, .. }))
     }
 
     /// Whether the exit is the debug exception after an instruction that is complete (SDM 3A 18.3.1.4).
@@ -698,6 +735,13 @@ impl PreciseRun<'_, '_> {
         }
     }
 
+    /// Looks for breakpoints on `port`, which is about to be accessed.
+    fn look_at_port(&mut self, port: u16, size: u64) {
+        if let Some(before) = self.before.as_ref().filter(|_| self.mode.breaks) {
+            self.breakpoints |= breakpoints::on_ports(before, port, size);
+        }
+    }
+
     /// Judges what the instruction that has executed has raised: it may be refused for it. Returns the flags to be set.
     fn judge_floats(&mut self, floats: &Floats) -> Raised {
         let is_in_vain = self.is_abandoned && self.extent != Extent::Rehearsal;
@@ -725,13 +769,18 @@ impl PreciseRun<'_, '_> {
     fn operand_of(&self, instruction: &Instruction, before: &CpuState) -> Option<u128> {
         let start = operands::linear_ranges(instruction, before).first()?.start;
         let mut bytes = [0; 16];
-        for (linear, byte) in (start..).zip(&mut bytes) {
+        self.read(start, &mut bytes);
+        Some(u128::from_le_bytes(bytes))
+    }
+
+    /// Reads memory at linear address `start`, as far as there is any.
+    fn read(&self, start: u64, bytes: &mut [u8]) {
+        for (linear, byte) in (start..).zip(bytes) {
             let at = self.core.tlb.translate(Side::Data, linear, &self.mode, self.world.memory);
             if let Some(at) = at {
                 self.world.memory.read(at, std::slice::from_mut(byte));
             }
         }
-        Some(u128::from_le_bytes(bytes))
     }
 
     /// Whether the instruction at `pc` is refused before it begins; looks out for what it is refused for later.
@@ -740,9 +789,9 @@ impl PreciseRun<'_, '_> {
         if !refusal::concerns(&instruction) {
             return false;
         }
-        let before = Box::new(engine.registers());
+        let mut before = Box::new(engine.registers());
         self.table_load = TableLoad::before(&instruction, &before);
-        self.refusal = refusal::at_once(&instruction, &before).map(|exception| (exception, before));
+        self.refusal = refusal::at_once(&instruction, &mut before).map(|exception| (exception, before));
         self.is_abandoned = self.refusal.is_some();
         self.is_abandoned
     }

@@ -4,12 +4,20 @@
 //! - LTR of a null selector (SDM 2A, LTR);
 //! - a bit of the upper half of DR6 or DR7 (SDM 2B, "MOV - Move to/from Debug Registers").
 //!
+//! And with a debug exception: debug registers that DR7.GD guards (SDM 3B 18.2.4, 18.3.1.3).
+//!
 //! What control registers refuse is in `core/emulate/control.rs`.
 
 use crate::core::cpu_state::CpuState;
+use crate::core::emulate::privilege;
 use crate::core::interruption::{Exception, vector};
 use crate::core::paging::Mode;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+
+/// DR7.GD: debug registers are not to be accessed, and DR6.BD: one would have been.
+const GUARD: u64 = 1 << 13;
+const GUARDED: u64 = 1 << 13;
+const RESUME_FLAG: u64 = 1 << 16;
 
 /// The exception that an instruction is, and the registers before it.
 pub(in crate::core) type Refused = (Exception, Box<CpuState>);
@@ -17,11 +25,22 @@ pub(in crate::core) type Refused = (Exception, Box<CpuState>);
 /// Whether `instruction` can be refused at all.
 pub(in crate::core) fn concerns(instruction: &Instruction) -> bool {
     use Mnemonic::*;
-    matches!(instruction.mnemonic(), Lgdt | Lidt | Lldt | Ltr) || instruction.op0_register().is_dr()
+    matches!(instruction.mnemonic(), Lgdt | Lidt | Lldt | Ltr) || accesses_debug_registers(instruction)
 }
 
-/// What `instruction` is refused for before it reads anything, with the registers `cpu`.
-pub(in crate::core) fn at_once(instruction: &Instruction, cpu: &CpuState) -> Option<Exception> {
+fn accesses_debug_registers(instruction: &Instruction) -> bool {
+    instruction.op0_register().is_dr() || instruction.op1_register().is_dr()
+}
+
+/// What `instruction` is refused for before it reads anything, with the registers `cpu`, which tell of it.
+pub(in crate::core) fn at_once(instruction: &Instruction, cpu: &mut CpuState) -> Option<Exception> {
+    if accesses_debug_registers(instruction) && cpu.dr[7] & GUARD != 0 && privilege::level(cpu) == 0 {
+        cpu.dr[6] |= GUARDED;
+        cpu.dr[7] &= !GUARD;
+        // Unlike a breakpoint on the instruction (SDM 3B 18.3.1.1).
+        cpu.rflags |= RESUME_FLAG;
+        return Some(Exception::new(vector::DEBUG, 0));
+    }
     let value = |operand: u32| cpu.gpr[instruction.op_register(operand).full_register().number()];
     let is_refused = match instruction.mnemonic() {
         Mnemonic::Ltr => instruction.op0_kind() == OpKind::Register && is_null(value(0) as u32),

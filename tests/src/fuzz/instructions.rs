@@ -223,7 +223,7 @@ impl Writer {
 
     fn vector(&mut self) -> Result<(), IcedError> {
         let at = self.memory();
-        match self.random.below(12) {
+        match self.random.below(20) {
             0 => self.a.movups(at, xmm1),
             1 => self.a.movups(xmm1, at),
             2 => self.a.movaps(at, xmm2),
@@ -235,6 +235,14 @@ impl Writer {
             8 => self.a.fxrstor(at),
             9 => self.a.fld(tword_ptr(at)),
             10 => self.a.fstp(tword_ptr(at)),
+            11 => self.a.ldmxcsr(at),
+            12 => self.a.stmxcsr(at),
+            13 => self.a.divps(xmm1, xmm2),
+            14 => self.a.mulsd(xmm2, at),
+            15 => self.a.addps(xmm2, xmmword_ptr(at)),
+            16 => self.a.cvttps2dq(xmm2, xmm1),
+            17 => self.a.sqrtss(xmm1, at),
+            18 => self.a.cvtsi2sd(xmm1, rbx),
             _ => self.a.fnsave(at),
         }
     }

@@ -107,8 +107,10 @@ impl Event {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[allow(missing_docs)]
 pub enum Fault {
-    /// An exception or software interrupt; `address` is CR2 for page faults.
+    /// An exception, INT3 and INTO included; `address` is CR2 for page faults.
     Exception { vector: u32, error_code: u32, address: u64 },
+    /// INT n, or an interrupt from outside the core.
+    Interrupt { vector: u32, source: Source },
     /// Instructions were fetched from where there is no memory.
     NothingToFetch,
 }
@@ -126,8 +128,14 @@ impl std::fmt::Display for Fault {
             }
             Fault::Exception { vector, error_code, .. } => match exception_name(vector) {
                 Some(name) => write!(f, "{name}, vector {vector}, error code {error_code:#x}"),
-                None => write!(f, "software interrupt, vector {vector:#x}"),
+                None => write!(f, "exception, vector {vector}, error code {error_code:#x}"),
             },
+            Fault::Interrupt { vector: 2, source: Source::Hardware } => f.write_str("non-maskable interrupt (NMI)"),
+            Fault::Interrupt { vector, source } => {
+                let kind =
+                    if source == Source::Hardware { "interrupt of a device or core" } else { "software interrupt" };
+                write!(f, "{kind}, vector {vector:#x}")
+            }
             Fault::NothingToFetch => f.write_str("instruction fetch from where there is no memory"),
         }
     }

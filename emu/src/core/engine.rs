@@ -22,7 +22,7 @@
 //! - it does not enforce what segments limit and forbid (SDM 3A 5.3 to 5.5) but for their presence, type and privilege when they
 //!   are loaded: offsets past the limit, stores through code segments and accesses through null selectors go on;
 //! - of debugging (SDM 3B 18) there are no branch records and no BTF; a #DB handler that is a task does not trap itself;
-//! - a non-canonical address is #GP(0), through RSP and RBP too, and as the target of a transfer after that;
+//! - a transfer to where no address is canonical faults after it;
 //! - tasks of 16 bits are read and saved as if their selectors lay four bytes apart.
 
 pub(crate) mod fast;

@@ -21,8 +21,10 @@ pub mod vector {
     pub const DEBUG: u32 = 1;
     pub const NON_MASKABLE: u32 = 2;
     pub const BREAKPOINT: u32 = 3;
+    pub const OVERFLOW: u32 = 4;
     pub const INVALID_OPCODE: u32 = 6;
     pub const DOUBLE_FAULT: u32 = 8;
+    pub const STACK_FAULT: u32 = 12;
     pub const GENERAL_PROTECTION: u32 = 13;
     pub const PAGE_FAULT: u32 = 14;
     pub const ALIGNMENT_CHECK: u32 = 17;

@@ -22,6 +22,18 @@ pub(crate) fn linear_ranges(instruction: &Instruction, cpu: &CpuState) -> Vec<Ra
     ranges.collect()
 }
 
+/// Whether `instruction`, in 64-bit code, goes to the stack segment for an address that is not canonical.
+pub(crate) fn leaves_stack(instruction: &Instruction, cpu: &CpuState) -> bool {
+    let is_canonical = |address: u64| matches!(address as i64 >> 47, 0 | -1);
+    let mut factory = InstructionInfoFactory::new();
+    let info = factory.info(instruction);
+    info.used_memory().iter().filter(|operand| operand.segment() == Register::SS).any(|operand| {
+        let start = operand.virtual_address(0, |register, _, _| register_value(register, cpu));
+        let last = operand.memory_size().size().max(1) as u64 - 1;
+        start.is_some_and(|start| !is_canonical(start) || !is_canonical(start.wrapping_add(last)))
+    })
+}
+
 /// The linear address of the memory operand of `instruction`, whatever it does there.
 pub(crate) fn linear_address(instruction: &Instruction, cpu: &CpuState) -> Option<u64> {
     instruction.virtual_address(0, 0, |register, _, _| register_value(register, cpu))

@@ -23,7 +23,7 @@ use super::engine::precise::{Precise, PreciseExit};
 use super::interruption::{Delivery, Exception, Openness, Source, vector};
 use super::paging::Mode;
 use super::tlb::Lost;
-use super::{Activity, Core, CoreId};
+use super::{Activity, Core, CoreId, operands};
 use crate::board::{Board, Request, Surroundings};
 use crate::machine::{Settings, Stop};
 use crate::memory::Memory;
@@ -417,6 +417,13 @@ impl Turn<'_> {
             Some(FlagsOfFault::Kept(flags)) => engines.change(|cpu| cpu.rflags = flags),
             None => (),
         }
+        if mode.bits == 64 && observed.exit == PreciseExit::Exception(Exception::new(vector::GENERAL_PROTECTION, 0)) {
+            let instruction = decoded.instruction(observed.pc, &self.core.tlb, self.world.memory);
+            if instruction.is_some_and(|instruction| operands::leaves_stack(&instruction, &engines.registers())) {
+                // QEMU takes them all for the data segment's (SDM 3A 6.15, interrupt 12).
+                observed.exit = PreciseExit::Exception(Exception::new(vector::STACK_FAULT, 0));
+            }
+        }
         if let Some(begin) = observed.begins_task_at {
             engines.change(|cpu| cpu.rip = begin);
             observed.pc = engines.linear_pc();
@@ -534,7 +541,16 @@ impl Turn<'_> {
         let (delivery, trap) = self.deliver(exception, pc, eager);
         let Delivery::Entered { vector: entered } = delivery else {
             self.precise_engine().set_cr2(cr2);
-            return self.fault(Fault::Exception { vector, error_code, address }, pc);
+            let is_instruction = source == Source::Exception
+                || source == Source::Software && matches!(vector, vector::BREAKPOINT | vector::OVERFLOW);
+            return self.fault(
+                if is_instruction {
+                    Fault::Exception { vector, error_code, address }
+                } else {
+                    Fault::Interrupt { vector, source }
+                },
+                pc,
+            );
         };
         self.core.clock += 1;
         self.caches[self.id.index()].wary = HANDLER_STEPS;

@@ -4,6 +4,7 @@ use super::page_tables::*;
 use super::testbed::*;
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
+use fencepost::core::interruption::Source;
 use fencepost::memory_model::MemoryModel;
 use fencepost::trace::{Event, Fault};
 use fencepost_tests::guest::{handler, load_idt};
@@ -235,9 +236,14 @@ fn an_instruction_that_has_begun_and_faults_then_takes_back_what_is_still_its_ow
 fn the_faults_of_a_guest_say_what_it_did() {
     let setup = |a: &mut CodeAssembler| {
         a.mov(rax, 0x8000_0000_0000_fffbu64)?;
+        a.mov(rbp, rax)?;
         a.xor(ecx, ecx)
     };
-    let cases: [(Code, u32, u32); 5] = [
+    let cases: [(Code, u32, u32); 9] = [
+        (&|a| a.mov(rcx, qword_ptr(rbp + 8)), 12, 0),
+        (&|a| a.add(dword_ptr(rbp + rcx), eax), 12, 0),
+        (&|a| a.mov(rcx, qword_ptr(rax).gs()), 13, 0),
+        (&|a| a.leave(), 12, 0),
         (&|a| a.ud2(), 6, 0),
         (&|a| a.div(cl), 0, 0),
         (&|a| a.mov(rax, qword_ptr(rax)), 13, 0),
@@ -252,13 +258,18 @@ fn the_faults_of_a_guest_say_what_it_did() {
 
 #[test]
 fn a_software_interrupt_is_reported_at_its_own_address() {
-    for (last, vector) in
-        [(&|a: &mut CodeAssembler| a.int3(), 3), (&|a: &mut CodeAssembler| a.int(0x80), 0x80)] as [(Code, u32); 2]
-    {
+    let interrupt = |vector| Fault::Interrupt { vector, source: Source::Software };
+    let cases: [(Code, Fault, &str); 3] = [
+        (&|a| a.int3(), Fault::Exception { vector: 3, error_code: 0, address: 0 }, "breakpoint (#BP)"),
+        (&|a| a.int(0x80), interrupt(0x80), "software interrupt, vector 0x80"),
+        (&|a| a.int(5), interrupt(5), "software interrupt, vector 0x5"),
+    ];
+    for (last, fault, name) in cases {
         let mut t = Testbed::new(TSO, &[last]);
         let pc = t.pc(0);
         t.step(0);
-        assert_eq!(t.fault(), (pc, Fault::Exception { vector, error_code: 0, address: 0 }));
+        assert_eq!(t.fault(), (pc, fault));
+        assert!(fault.to_string().starts_with(name), "{fault}");
     }
 }
 

@@ -57,10 +57,10 @@ impl FaultReport {
 fn handler(run: &mut Run, core: CoreId, fault: Fault) -> Option<String> {
     let table = run.machine().state().cores[core.index()].cpu.idt;
     match fault {
-        Fault::Exception { .. } if table.limit == 0 => {
+        Fault::Exception { .. } | Fault::Interrupt { .. } if table.limit == 0 => {
             Some("no handler was entered: the guest has not loaded an interrupt table (IDT)".into())
         }
-        Fault::Exception { vector, .. } => Some(format!(
+        Fault::Exception { vector, .. } | Fault::Interrupt { vector, .. } => Some(format!(
             "no handler could be entered: look at gate {vector} of the interrupt table (IDT) at {:#x} with limit {:#x}, \
              and at the handler's stack",
             table.base, table.limit
@@ -74,6 +74,7 @@ fn is_fetch(fault: Fault) -> bool {
     const INSTRUCTION_FETCH: u32 = 1 << 4;
     match fault {
         Fault::Exception { vector, error_code, .. } => vector == 14 && error_code & INSTRUCTION_FETCH != 0,
+        Fault::Interrupt { .. } => false,
         Fault::NothingToFetch => true,
     }
 }

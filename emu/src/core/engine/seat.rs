@@ -179,6 +179,11 @@ impl Engines {
         (precise.unicorn().task() != before).then(|| precise.registers().tr)
     }
 
+    /// The registers, when they are seated in the precise engine.
+    pub(crate) fn registers(&self) -> CpuState {
+        self.open_precise().registers()
+    }
+
     /// The selector of the task, when the registers are seated in the precise engine.
     pub(crate) fn task(&self) -> u32 {
         self.open_precise().unicorn().task()

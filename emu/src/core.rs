@@ -64,7 +64,8 @@ pub struct Core {
     pub buffer: StoreBuffer,
     /// The accesses that the current instruction has already made, when another core may step between them.
     pub partial: Vec<PartialAccess>,
-    /// Breakpoints that a load of SS has met, as in DR6: they wait for the end of the instruction after it (SDM 3A 6.8.3).
+    /// Breakpoints that a load of SS has met, as in DR6: they wait for the end of the instruction after it (SDM 3A 6.8.3), and are
+    /// lost if that faults.
     pub held_breakpoints: u64,
     /// Whether it executes instructions, or what it waits for.
     pub activity: Activity,

@@ -44,6 +44,14 @@ pub(crate) struct Floats {
     pub(crate) after: Box<CpuState>,
 }
 
+/// What an instruction has loaded: up to 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Loaded {
+    pub(crate) value: u128,
+    /// In bytes.
+    pub(crate) length: usize,
+}
+
 /// What comes of what an instruction has raised.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Outcome {
@@ -58,9 +66,9 @@ pub(crate) fn is_reserved(cpu: &CpuState) -> bool {
     cpu.mxcsr & RESERVED != 0
 }
 
-/// Judges `instruction`, which has executed from `before`, with `operand` in memory if it has one there.
-pub(crate) fn judge(instruction: &Instruction, before: &CpuState, operand: Option<u128>, floats: &Floats) -> Outcome {
-    let raised = raised(instruction, before, operand, floats);
+/// Judges `instruction`, which has executed from `before`, and has `loaded` its source if that is in memory.
+pub(crate) fn judge(instruction: &Instruction, before: &CpuState, loaded: Loaded, floats: &Floats) -> Outcome {
+    let raised = raised(instruction, before, loaded, floats);
     let unmasked = raised & Raised::from_bits_truncate(!before.mxcsr >> 7);
     if unmasked.is_empty() {
         return Outcome { flags: raised, exception: None };
@@ -71,7 +79,7 @@ pub(crate) fn judge(instruction: &Instruction, before: &CpuState, operand: Optio
 }
 
 /// All that `instruction` has raised.
-fn raised(instruction: &Instruction, before: &CpuState, operand: Option<u128>, floats: &Floats) -> Raised {
+fn raised(instruction: &Instruction, before: &CpuState, loaded: Loaded, floats: &Floats) -> Raised {
     use Mnemonic::*;
     let mut raised = floats.raised;
     match instruction.mnemonic() {
@@ -84,7 +92,7 @@ fn raised(instruction: &Instruction, before: &CpuState, operand: Option<u128>, f
     let Some(shape) = Shape::of(instruction) else { return raised };
     let is_masked = |flag: Raised| before.mxcsr >> 7 & flag.bits() != 0;
     if !is_masked(Raised::DENORMAL) && before.mxcsr & DENORMALS_ARE_ZEROS == 0 {
-        let source = operand.or_else(|| register(instruction.op1_register(), before)).unwrap_or(0);
+        let source = register(instruction.op1_register(), before).unwrap_or(loaded.value);
         let destination = register(instruction.op0_register(), before).unwrap_or(0);
         raised.set(Raised::DENORMAL, shape.meets_denormal(destination, source));
     }

@@ -47,6 +47,9 @@ const HANDLER_STEPS: u64 = 16;
 /// RFLAGS.RF: no breakpoint on the next instruction.
 const RESUME_FLAG: u64 = 1 << 16;
 
+/// DR7.GD: debug registers are not to be accessed.
+const GUARD: u64 = 1 << 13;
+
 /// DR6: the exception comes from the trap flag.
 const SINGLE_STEP: u64 = 1 << 14;
 
@@ -334,7 +337,8 @@ impl Turn<'_> {
             self.precise_engine().forget_fault();
             (observed.exit, observed.spun) = (PreciseExit::Stopped, Spun::No);
         }
-        if observed.begins_resume.is_some() {
+        // Of two such loads in a row only the first one holds off.
+        if observed.begins_resume.is_some() && held == 0 {
             self.core.held_breakpoints = std::mem::take(&mut observed.breakpoints);
         }
         let is_software = matches!(observed.exit, PreciseExit::Exception(e) if e.source == Source::Software);
@@ -474,7 +478,8 @@ impl Turn<'_> {
                     self.caches[self.id.index()].engines.settle(true);
                 }
                 let causes = if traps { SINGLE_STEP | breakpoints } else { breakpoints };
-                if causes != 0 && self.core.is_running() {
+                if causes != 0 {
+                    self.core.activity = Activity::Running;
                     self.precise_engine().change(|cpu| cpu.dr[6] |= causes);
                     self.debug_trap(eager);
                 }
@@ -538,6 +543,10 @@ impl Turn<'_> {
         let precise = self.precise_engine();
         let cr2 = precise.cr2();
         let address = if vector == vector::PAGE_FAULT { cr2 } else { 0 };
+        if vector == vector::DEBUG && source == Source::Exception && precise.mode().breaks {
+            // The handler may access debug registers (SDM 3B 18.2.4).
+            precise.change(|cpu| cpu.dr[7] &= !GUARD);
+        }
         let (delivery, trap) = self.deliver(exception, pc, eager);
         let Delivery::Entered { vector: entered } = delivery else {
             self.precise_engine().set_cr2(cr2);

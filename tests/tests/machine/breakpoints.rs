@@ -181,6 +181,9 @@ fn a_breakpoint_on_ports_is_met_by_what_reaches_them() {
             a.mov(edx, u32::from(PORT))?;
             a.mov(dr1, rdx)?;
             enable_ports(a)?;
+            // Again, now that it is about ports.
+            a.mov(eax, PORTS)?;
+            a.mov(dr7, rax)?;
             a.mov(edi, X as u32)?;
             a.mov(ecx, 3)?;
             a.mov(edx, u32::from(port))?;
@@ -236,17 +239,16 @@ fn guarded_debug_registers_are_not_accessed() {
             access(a)?;
             a.mov(rdi, dr0)
         };
-        for (steps, drained) in [(1, false), (100, false), (100, true)] {
+        let in_one_go = |t: &mut Testbed| _ = t.apply(Choice::Run { core: CoreId(0), steps: 100, drained: true });
+        let ways: [(&str, &dyn Fn(&mut Testbed)); 3] =
+            [("steps", &|t| t.step(0)), ("accesses", &|t| t.access(0)), ("one go", &in_one_go)];
+        for (ways, way) in ways {
             let mut t = Testbed::new(TSO, &[&code]);
             while !t.core(0).is_halted() {
-                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+                way(&mut t);
             }
             let [cause, control] = [t.gpr(0, 6), t.gpr(0, 8)].map(|it| it as u32 & GUARD);
-            assert_eq!(
-                (t.gpr(0, 3), cause, control),
-                (1, GUARD, 0),
-                "once, and no longer guarded, in slices of {steps}"
-            );
+            assert_eq!((t.gpr(0, 3), cause, control), (1, GUARD, 0), "once, and no longer guarded, in {ways}");
             assert_eq!(t.gpr(0, 9), t.gpr(0, 10), "before the instruction");
         }
     }
@@ -292,4 +294,87 @@ fn a_breakpoint_that_a_load_of_ss_meets_waits_for_the_next_instruction() {
             assert_eq!((t.gpr(0, 3), t.gpr(0, 6) & 0xf), (times, 2), "case {number}, in slices of {steps}");
         }
     }
+}
+
+#[test]
+fn any_debug_exception_ends_the_guard_of_debug_registers() {
+    const GUARD: u32 = 1 << 13;
+    let causes: [Code; 2] = [&|a| a.int1(), &|a| {
+        a.pushfq()?;
+        a.or(dword_ptr(rsp), 1 << 8)?;
+        a.popfq()?;
+        a.nop()
+    }];
+    for cause in causes {
+        let code = |a: &mut CodeAssembler| {
+            handler(a, &[1], |a| {
+                a.inc(ebx)?;
+                a.mov(rsi, dr6)?;
+                a.and(dword_ptr(rsp + 16), !(1 << 8))?;
+                a.iretq()
+            })?;
+            load_idt(a)?;
+            a.xor(ebx, ebx)?;
+            a.mov(eax, GUARD)?;
+            a.mov(dr7, rax)?;
+            cause(a)
+        };
+        for (steps, drained) in [(1, false), (100, true)] {
+            let mut t = Testbed::new(TSO, &[&code]);
+            while !t.core(0).is_halted() {
+                t.apply(Choice::Run { core: CoreId(0), steps, drained });
+            }
+            assert_eq!((t.gpr(0, 3), t.gpr(0, 6) as u32 & GUARD), (1, 0), "in slices of {steps}");
+        }
+    }
+}
+
+#[test]
+fn breakpoints_on_both_of_two_loads_of_ss_come_after_the_second() {
+    let code = |a: &mut CodeAssembler| {
+        let mut place = a.create_label();
+        handler(a, &[1], |a| {
+            a.inc(ebx)?;
+            a.mov(r9, qword_ptr(rsp))?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        a.mov(word_ptr(Y + 4), ss)?;
+        a.mov(eax, (Y + 4) as u32)?;
+        a.mov(dr1, rax)?;
+        a.mov(eax, ACCESSES)?;
+        a.mov(dr7, rax)?;
+        a.xor(ebx, ebx)?;
+        a.lea(r10, ptr(place))?;
+        a.mov(ss, word_ptr(Y + 4))?;
+        a.mov(ss, word_ptr(Y + 4))?;
+        a.set_label(&mut place)?;
+        a.nop()
+    };
+    for (steps, drained) in [(1, false), (100, true)] {
+        let mut t = Testbed::new(TSO, &[&code]);
+        while !t.core(0).is_halted() {
+            t.apply(Choice::Run { core: CoreId(0), steps, drained });
+        }
+        assert_eq!((t.gpr(0, 3), t.gpr(0, 9)), (1, t.gpr(0, 10)), "in slices of {steps}");
+    }
+}
+
+#[test]
+fn what_holds_breakpoints_off_is_not_seen_in_the_frame_of_an_interrupt() {
+    let code = |a: &mut CodeAssembler| {
+        handler(a, &[0x40], |a| {
+            a.mov(rbx, qword_ptr(rsp + 16))?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        a.mov(eax, LOCAL_0)?;
+        a.mov(dr7, rax)?;
+        a.mov(esi, ss)?;
+        a.mov(ss, esi)?;
+        a.int(0x40)
+    };
+    let mut t = Testbed::new(TSO, &[&code]);
+    t.run(0);
+    assert_eq!(t.gpr(0, 3) as i32 & RESUME, 0);
 }

@@ -3,7 +3,7 @@
 use super::testbed::*;
 use fencepost::choice::Choice;
 use fencepost::core::CoreId;
-use fencepost_tests::guest::{handler, load_idt};
+use fencepost_tests::guest::{IDT, INTERRUPT_GATE, gate_at, handler, load_idt};
 use iced_x86::code_asm::*;
 
 const OSFXSR: i32 = 1 << 9;
@@ -208,8 +208,13 @@ fn control_after(vector: Option<u8>, body: Code) -> u32 {
 }
 
 fn load(a: &mut CodeAssembler, mxcsr: u32) -> Result<(), iced_x86::IcedError> {
-    a.mov(dword_ptr(X), mxcsr as i32)?;
-    a.ldmxcsr(ptr(X))
+    load_at(a, X, mxcsr)
+}
+
+/// Loads MXCSR from `place`.
+fn load_at(a: &mut CodeAssembler, place: u64, mxcsr: u32) -> Result<(), iced_x86::IcedError> {
+    a.mov(dword_ptr(place), mxcsr as i32)?;
+    a.ldmxcsr(ptr(place))
 }
 
 #[test]
@@ -285,4 +290,98 @@ fn an_exception_comes_before_the_single_step_trap_of_its_instruction() {
     };
     let mut t = halted(19, body, true);
     assert_eq!((t.gpr(0, 3), t.memory(Z), t.memory(Y) as u32), (1, 1, 4));
+}
+
+/// A denormal number in XMM0, with every exception unmasked.
+fn denormal(a: &mut CodeAssembler) -> Result<(), iced_x86::IcedError> {
+    load(a, 0)?;
+    a.mov(eax, 1)?;
+    a.movd(xmm0, eax)
+}
+
+#[test]
+fn an_instruction_that_does_not_execute_raises_nothing() {
+    const CR0_TS: i32 = 1 << 3;
+    for place in [1 << 40, -8i64 as u64] {
+        let page_fault: Code = &|a| {
+            denormal(a)?;
+            a.mov(rax, place)?;
+            a.mulss(xmm0, dword_ptr(rax))
+        };
+        assert_eq!(control_after(Some(14), page_fault), 0);
+    }
+    let lazily: Code = &|a| {
+        let mut past = a.create_label();
+        a.call(past)?;
+        // MXCSR cannot be stored before.
+        a.clts()?;
+        a.mov(ebx, 1)?;
+        a.stmxcsr(ptr(Y))?;
+        a.hlt()?;
+        a.set_label(&mut past)?;
+        a.pop(rax)?;
+        gate_at(a, IDT, 7, INTERRUPT_GATE)?;
+        denormal(a)?;
+        a.mov(rax, cr0)?;
+        a.or(eax, CR0_TS)?;
+        a.mov(cr0, rax)?;
+        a.mulss(xmm0, xmm1)
+    };
+    let mut t = halted(6, lazily, true);
+    assert_eq!((t.gpr(0, 3), t.memory(Y) as u32), (1, 0));
+}
+
+#[test]
+fn a_source_in_device_space_is_judged_as_it_was_read() {
+    const INITIAL_COUNT: u64 = 0xfee0_0380;
+    let body: Code = &|a| {
+        load(a, 0)?;
+        a.mov(eax, INITIAL_COUNT as u32)?;
+        a.mov(dword_ptr(rax), 5)?;
+        a.addss(xmm0, dword_ptr(rax))
+    };
+    assert_eq!(control_after(Some(19), body), 2);
+}
+
+#[test]
+fn what_the_accesses_of_an_instruction_have_read_is_what_it_raises() {
+    const ONE: i32 = 0x3f80_0000;
+    const THREE: i32 = 0x4040_0000;
+    // The first access reads the lower half, and then core 1 stores.
+    let flags = |mxcsr: u32, low: i32, then: u64, value: i32| {
+        let divides: Code = &|a| {
+            a.mov(rax, cr4)?;
+            a.or(eax, OSFXSR | OSXMMEXCPT)?;
+            a.mov(cr4, rax)?;
+            for (offset, value) in [(0, low), (4, ONE), (8, THREE), (12, ONE)] {
+                a.mov(dword_ptr(X + offset), value)?;
+                a.mov(dword_ptr(Z + offset), ONE)?;
+            }
+            a.movaps(xmm1, xmmword_ptr(Z))?;
+            load_at(a, Z + 16, mxcsr)?;
+            a.mfence()?;
+            a.mov(r12d, 1)?;
+            a.divps(xmm1, xmmword_ptr(X))
+        };
+        let stores: Code = &|a| {
+            a.mov(dword_ptr(then), value)?;
+            a.mfence()
+        };
+        let mut t = Testbed::new(TSO, &[divides, stores]);
+        while t.gpr(0, 12) == 0 {
+            t.step(0);
+        }
+        t.access(0);
+        assert_eq!((t.core(0).partial.len(), t.core(0).cpu.mxcsr), (1, mxcsr));
+        t.finish(1);
+        while !t.core(0).partial.is_empty() {
+            t.access(0);
+        }
+        t.core(0).cpu.mxcsr & 0x3f
+    };
+    // Underflow unmasked: 1/3 in the upper half is exact once core 1 has stored 1 there.
+    assert_eq!(flags(0x1780, ONE, X + 8, THREE), PRECISION);
+    assert_eq!(flags(0x1780, ONE, X + 8, ONE), 0);
+    // Denormal operands unmasked: core 1 stores one where the access has been made.
+    assert_eq!(flags(0x1e80, ONE, X, 1), PRECISION);
 }

@@ -41,8 +41,9 @@ struct fencepost_cpu {
  * QEMU ends the process when it looks into a task state segment that is busy or is none, and loads TR with a null selector, where
  * a processor refuses (SDM 2A, LTR). So in here the one in TR is never busy, and one that is none has no room: an invalid TSS.
  */
-static void settle_task(SegmentCache *tr)
+static void settle_task(CPUX86State *env)
 {
+    SegmentCache *tr = &env->tr;
     int type = (tr->flags >> DESC_TYPE_SHIFT) & 0xf & ~2;
 
     if (!(tr->flags & DESC_P_MASK) || (tr->flags & DESC_S_MASK) || (type & 7) != 1) {
@@ -50,6 +51,8 @@ static void settle_task(SegmentCache *tr)
         tr->limit = 0;
     }
     tr->flags &= ~DESC_TSS_BUSY_MASK;
+    /* What loads DR7, and a switch of tasks does, lets QEMU look for breakpoints on ports, which is done elsewhere. */
+    env->hflags &= ~HF_IOBPT_MASK;
 }
 
 size_t fencepost_cpu_size(void) { return sizeof(struct fencepost_cpu); }
@@ -203,7 +206,7 @@ void fencepost_set(struct uc_struct *uc, const struct fencepost_cpu *in)
     }
     set_segment(&env->ldt, &in->ldt);
     set_segment(&env->tr, &in->tr);
-    settle_task(&env->tr);
+    settle_task(env);
     set_segment(&env->gdt, &in->gdt);
     set_segment(&env->idt, &in->idt);
     env->cr[0] = in->cr0;
@@ -360,7 +363,7 @@ void fencepost_settle(struct uc_struct *uc, int ends)
     if (ends || (env->dr[7] & 0xff) == 0) {
         env->eflags &= ~RF_MASK;
     }
-    settle_task(&env->tr);
+    settle_task(env);
 }
 
 /*
@@ -423,6 +426,10 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
 
     env->eflags = cpu_compute_eflags(env);
     flags = env->eflags;
+    if (source == SOURCE_SOFTWARE) {
+        /* It has got past what the flag is for. */
+        env->eflags &= ~RF_MASK;
+    }
     if (source == SOURCE_EXCEPTION && vector != EXCP01_DB) {
         /* The frame of a fault has RF set, so that its instruction is tried again past a breakpoint (SDM 3B 18.3.1.1). */
         env->eflags |= RF_MASK;
@@ -442,6 +449,9 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
             if (!(env->hflags & HF_CS64_MASK)) {
                 env->eip = (uint32_t)env->eip;
             }
+            env->eflags |= RF_MASK;
+        } else if (env->tr.selector != task) {
+            /* It is the new task's. */
             env->eflags |= RF_MASK;
         }
     }
@@ -471,7 +481,7 @@ int fencepost_deliver(struct uc_struct *uc, int vector, int source, int error_co
     uc->nested_level--;
     uc->invalid_error = UC_ERR_OK;
     uc->stop_request = false;
-    settle_task(&env->tr);
+    settle_task(env);
     env->exception_is_int = 0;
     env->error_code = 0;
     env->old_exception = -1;

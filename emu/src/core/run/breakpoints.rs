@@ -33,7 +33,7 @@ pub(super) fn on_ports(cpu: &CpuState, port: u16, bytes: u64) -> u64 {
     let has_any = cpu.cr4 & DEBUGGING_EXTENSIONS != 0;
     let (first, end) = (u64::from(port), u64::from(port) + bytes);
     let touched = of_kinds(cpu, move |kind| has_any && kind == ON_PORTS)
-        .filter(|breakpoint| breakpoint.linear < end && first < breakpoint.linear + breakpoint.length);
+        .filter(|breakpoint| breakpoint.linear < end && first < breakpoint.linear.saturating_add(breakpoint.length));
     touched.fold(0, |bits, breakpoint| bits | breakpoint.bit)
 }
 

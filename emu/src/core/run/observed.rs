@@ -10,7 +10,7 @@ use crate::core::cpu_state::{CpuState, Segment, gpr};
 use crate::core::decode::{self, Class};
 use crate::core::engine::precise::PreciseExit;
 use crate::core::engine::{Flow, Hooked, Observer};
-use crate::core::floats::{self, Floats, Outcome, Raised};
+use crate::core::floats::{self, Floats, Loaded, Outcome, Raised};
 use crate::core::interruption::{Delivery, Exception, Openness, Source, vector};
 use crate::core::memory_types::PageType;
 use crate::core::paging::Mode;
@@ -119,6 +119,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     refusal: Option<Refused>,
     /// The registers before it, where its accesses are looked at for breakpoints and alignment, or what it raises.
     before: Option<Box<CpuState>>,
+    /// What it has loaded, if that is looked at.
+    loaded: Loaded,
     /// It stores MXCSR, or loads it.
     loads_media_control: bool,
     /// The breakpoints on data and ports that it has met, as in DR6.
@@ -200,6 +202,7 @@ impl Observer for PreciseRun<'_, '_> {
             Class::Pause => self.pause(engine),
             _ => (),
         }
+        self.loaded = Loaded::default();
         self.current = Some(Current {
             pc,
             class,
@@ -223,6 +226,7 @@ impl Observer for PreciseRun<'_, '_> {
         self.memory_type = self.type_of_access(address);
         self.look_at(address, size, false);
         if self.is_abandoned {
+            self.note_load(engine, address, size);
             return if self.refusal.is_some() { Flow::Stop } else { Flow::Continue };
         }
         for (address, size, _) in self.pieces(engine, address, size) {
@@ -239,6 +243,7 @@ impl Observer for PreciseRun<'_, '_> {
                 Some(PartialAccess::Store { .. }) | None => self.new_load(address, size),
             }
         }
+        self.note_load(engine, address, size);
         if self.table_load.is_some() && !self.is_abandoned {
             self.refuse_base(engine, address, size);
         }
@@ -293,7 +298,9 @@ impl Observer for PreciseRun<'_, '_> {
         self.last_step = true;
         let (id, width) = (self.id, width(size));
         self.world.note_time(self.core.clock);
-        self.world.with_board(|board, around| board.load(id, address, width, around))
+        let value = self.world.with_board(|board, around| board.load(id, address, width, around));
+        self.note_loaded(&value.to_le_bytes()[..size as usize]);
+        value
     }
 
     fn device_store(&mut self, address: PhysAddr, size: u64, value: u64) {
@@ -491,6 +498,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             table_load: None,
             refusal: None,
             before: None,
+            loaded: Loaded::default(),
             loads_media_control: false,
             breakpoints: 0,
             loads_ss: false,
@@ -528,8 +536,11 @@ impl PreciseRun<'_, '_> {
     /// The engine has stopped: settles the instruction that was executing and hides the pending stores again.
     pub(super) fn end(mut self, exit: PreciseExit, after: After) -> Observed {
         let After { pc, mode, floats, task } = after;
-        let raised = floats.map(|floats| self.judge_floats(&floats));
+        let has_executed =
+            exit == PreciseExit::Stopped || self.current.as_ref().is_some_and(|current| current.pc != pc);
+        let raised = floats.filter(|_| has_executed).map(|floats| self.judge_floats(&floats));
         let (exit, before) = match self.refusal.take() {
+            Some((exception, _)) if self.extent == Extent::Rehearsal => (PreciseExit::Exception(exception), None),
             Some((exception, before)) => {
                 self.is_abandoned = false;
                 (PreciseExit::Exception(exception), Some(before))
@@ -539,7 +550,7 @@ impl PreciseRun<'_, '_> {
         let fault_pc = self.current.as_ref().map_or(pc, |current| current.pc);
         let is_fetch_fault = self.is_fetch_fault(exit, pc);
         // What holds breakpoints on the next instruction off has met one.
-        let is_held_off = self.loads_ss && !self.mode.traps && self.is_trap(exit, pc);
+        let is_held_off = self.loads_ss && self.is_trap(exit, pc);
         let exit = if is_held_off { PreciseExit::Stopped } else { exit };
         let is_trap = self.is_trap(exit, pc);
         // The fault of what a task has begun with: it has left the other one behind (SDM 3A 8.3).
@@ -582,7 +593,7 @@ impl PreciseRun<'_, '_> {
             flags,
             lost: self.lost,
             before,
-            raised,
+            raised: raised.filter(|_| self.extent != Extent::Rehearsal),
             ends_shadow: self.ends_shadow,
             spun: self.spun,
         }
@@ -745,14 +756,15 @@ impl PreciseRun<'_, '_> {
     /// Judges what the instruction that has executed has raised: it may be refused for it. Returns the flags to be set.
     fn judge_floats(&mut self, floats: &Floats) -> Raised {
         let is_in_vain = self.is_abandoned && self.extent != Extent::Rehearsal;
-        let (Some(current), Some(before), false) = (&self.current, &self.before, is_in_vain) else {
+        let (Some(current), Some(before), None, false) = (&self.current, &self.before, &self.refusal, is_in_vain)
+        else {
             return Raised::empty();
         };
         let outcome = if current.class == Class::MediaControl {
             let exception = Exception::new(vector::GENERAL_PROTECTION, 0);
             Outcome { flags: Raised::empty(), exception: floats::is_reserved(&floats.after).then_some(exception) }
         } else if let Some(instruction) = self.instruction_at(current.pc).filter(|_| self.mode.floats) {
-            floats::judge(&instruction, before, self.operand_of(&instruction, before), floats)
+            floats::judge(&instruction, before, self.loaded, floats)
         } else {
             return Raised::empty();
         };
@@ -765,17 +777,32 @@ impl PreciseRun<'_, '_> {
         Raised::empty()
     }
 
-    /// The 16 bytes at the memory operand of `instruction`, which has read it.
-    fn operand_of(&self, instruction: &Instruction, before: &CpuState) -> Option<u128> {
-        let start = operands::linear_ranges(instruction, before).first()?.start;
-        let mut bytes = [0; 16];
-        self.read(start, &mut bytes);
-        Some(u128::from_le_bytes(bytes))
+    /// Notes `bytes` that the instruction that is executing loads, one after the other, where they are looked at.
+    fn note_loaded(&mut self, bytes: &[u8]) {
+        if self.mode.floats {
+            let Loaded { value, length } = &mut self.loaded;
+            for &byte in bytes.iter().take(16 - *length) {
+                *value |= u128::from(byte) << (8 * *length);
+                *length += 1;
+            }
+        }
+    }
+
+    /// Notes what the load of `size` bytes at `address`, that is about to happen, finds in memory.
+    fn note_load(&mut self, engine: Hooked, address: PhysAddr, size: u64) {
+        if self.mode.floats {
+            let mut bytes = vec![0; size as usize];
+            for (address, size, from) in self.pieces(engine, address, size) {
+                self.world.memory.read(address, &mut bytes[from as usize..(from + size) as usize]);
+            }
+            self.note_loaded(&bytes);
+        }
     }
 
     /// Reads memory at linear address `start`, as far as there is any.
     fn read(&self, start: u64, bytes: &mut [u8]) {
-        for (linear, byte) in (start..).zip(bytes) {
+        for (offset, byte) in (0..).zip(bytes) {
+            let linear = start.wrapping_add(offset);
             let at = self.core.tlb.translate(Side::Data, linear, &self.mode, self.world.memory);
             if let Some(at) = at {
                 self.world.memory.read(at, std::slice::from_mut(byte));
@@ -792,8 +819,8 @@ impl PreciseRun<'_, '_> {
         let mut before = Box::new(engine.registers());
         self.table_load = TableLoad::before(&instruction, &before);
         self.refusal = refusal::at_once(&instruction, &mut before).map(|exception| (exception, before));
-        self.is_abandoned = self.refusal.is_some();
-        self.is_abandoned
+        self.is_abandoned |= self.refusal.is_some();
+        self.refusal.is_some()
     }
 
     /// Refuses the load of a table whose base is what is read now, and no address: nothing of it takes effect.
@@ -803,7 +830,7 @@ impl PreciseRun<'_, '_> {
             self.world.memory.read(address, &mut bytes[from as usize..(from + size) as usize]);
         }
         self.refusal = self.table_load.as_mut().and_then(|load| load.read(&bytes));
-        self.is_abandoned = self.refusal.is_some();
+        self.is_abandoned |= self.refusal.is_some();
     }
 
     fn put_halves_back(&mut self, engine: Hooked) {

@@ -8,14 +8,14 @@
 //!
 //! What control registers refuse is in `core/emulate/control.rs`.
 
+use super::GUARD;
 use crate::core::cpu_state::CpuState;
 use crate::core::emulate::privilege;
 use crate::core::interruption::{Exception, vector};
 use crate::core::paging::Mode;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-/// DR7.GD: debug registers are not to be accessed, and DR6.BD: one would have been.
-const GUARD: u64 = 1 << 13;
+/// DR6.BD: a guarded debug register would have been accessed.
 const GUARDED: u64 = 1 << 13;
 const RESUME_FLAG: u64 = 1 << 16;
 
@@ -36,7 +36,6 @@ fn accesses_debug_registers(instruction: &Instruction) -> bool {
 pub(in crate::core) fn at_once(instruction: &Instruction, cpu: &mut CpuState) -> Option<Exception> {
     if accesses_debug_registers(instruction) && cpu.dr[7] & GUARD != 0 && privilege::level(cpu) == 0 {
         cpu.dr[6] |= GUARDED;
-        cpu.dr[7] &= !GUARD;
         // Unlike a breakpoint on the instruction (SDM 3B 18.3.1.1).
         cpu.rflags |= RESUME_FLAG;
         return Some(Exception::new(vector::DEBUG, 0));

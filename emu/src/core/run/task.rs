@@ -26,7 +26,7 @@ impl Task {
     pub(super) fn read(segment: Segment, read: impl Fn(u64, &mut [u8])) -> Task {
         let word = |offset: u64| {
             let mut bytes = [0; 2];
-            read(segment.base + offset, &mut bytes);
+            read(segment.base.wrapping_add(offset), &mut bytes);
             u64::from(u16::from_le_bytes(bytes))
         };
         if segment.flags & WIDE == 0 {

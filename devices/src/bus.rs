@@ -116,6 +116,12 @@ impl Bus {
         devices.filter_map(|(_, device)| device.next_event()).min()
     }
 
+    /// Whether what an access would read depends on what time it is; see [`Device::tells_time`].
+    pub fn tells_time(&self, space: Space, address: u64, width: Width) -> bool {
+        let bytes = (0..width.bytes()).filter_map(|byte| self.decode(space, address.checked_add(byte)?));
+        bytes.into_iter().any(|(device, offset)| self.devices[device.0].tells_time(offset))
+    }
+
     /// The device that answers at `address` and the offset it is told.
     pub fn decode(&self, space: Space, address: u64) -> Option<(DeviceId, u64)> {
         let window = self.window(space, address)?;

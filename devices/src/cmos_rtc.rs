@@ -356,6 +356,12 @@ impl Device for CmosRtc {
         self.drive_pin()
     }
 
+    fn tells_time(&self, offset: u64) -> bool {
+        const CLOCK: [usize; 8] = [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY];
+        let selected = self.selected();
+        offset == DATA && (CLOCK.contains(&selected) || matches!(selected, REGISTER_A | REGISTER_C))
+    }
+
     fn next_event(&self) -> Option<Ticks> {
         // While the line is active nothing else can be told.
         if self.pin || !self.running() {

@@ -55,6 +55,12 @@ pub trait Device: DeviceState {
     fn next_event(&self) -> Option<Ticks> {
         None
     }
+
+    /// Whether what a core would read at `offset` depends on what time it is, though nothing happens by itself: a count, a clock.
+    fn tells_time(&self, offset: u64) -> bool {
+        let _ = offset;
+        false
+    }
 }
 
 /// Cloning, comparing and hashing a `dyn Device`; every type that derives them has it.

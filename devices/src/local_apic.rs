@@ -288,6 +288,11 @@ impl LocalApic {
         self.timer.end().filter(|_| !masked)
     }
 
+    /// Whether the register at `offset` reads otherwise when time has passed: the count of the timer, while it counts.
+    pub fn tells_time(&self, offset: u64) -> bool {
+        matches!(Register::at(offset & !0xf), Some((Register::CurrentCount, _))) && self.timer.end().is_some()
+    }
+
     /// What CR8 reads: the task priority's class (11.8.6).
     pub fn cr8(&self) -> u8 {
         class(self.task_priority)

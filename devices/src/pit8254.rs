@@ -181,6 +181,10 @@ impl Device for Pit8254 {
         }
     }
 
+    fn tells_time(&self, offset: u64) -> bool {
+        offset != CONTROL_WORD
+    }
+
     fn next_event(&self) -> Option<Ticks> {
         let clocks = self.counters[0].next_change()?;
         Some(Ticks::of_cycles(self.clock() + clocks, Self::HERTZ))

@@ -159,6 +159,14 @@ impl Board {
         [self.bus.next_event_besides(&unheard), self.interrupts.next_event()].into_iter().flatten().min()
     }
 
+    /// Whether what `core` would read there depends on what time it is.
+    pub(crate) fn tells_time(&self, core: CoreId, space: Space, address: u64, width: Width) -> bool {
+        match self.interrupts.offset(core, PhysAddr(address), width) {
+            Some(offset) if space == Space::Memory => self.interrupts.apic(core).tells_time(offset),
+            _ => self.bus.tells_time(space, address, width),
+        }
+    }
+
     /// Writes on their way to devices, oldest first.
     pub fn posted(&self) -> &VecDeque<Posted> {
         &self.posted

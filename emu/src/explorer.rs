@@ -150,6 +150,8 @@ impl Explorer {
             model: MemoryModel::SC,
             capacity,
             toggles: Toggles::default(),
+            judged: None,
+            beyond_op: None,
             entered: None,
             watcher: None,
         };

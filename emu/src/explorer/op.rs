@@ -58,7 +58,7 @@ pub(super) enum Op {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Beyond {
-    /// RDTSC: the clocks are no part of explored states.
+    /// RDTSC, or a device that tells the time: the clocks are no part of explored states.
     ReadsTime,
     /// A store to bytes that some core executes.
     StoresToCode,

@@ -275,6 +275,7 @@ impl Turns {
         if !has_run && machine.stop().is_none() {
             self.let_out(machine);
         }
+        self.let_arrive(machine);
     }
 
     /// Nobody runs any more: what is pending goes out.
@@ -285,11 +286,16 @@ impl Turns {
                 self.choices.push(choice);
             }
         }
+        self.let_arrive(machine);
+        self.apply(machine, Choice::Pass);
+        self.steps += 1;
+    }
+
+    /// What is on its way to a device arrives.
+    fn let_arrive(&mut self, machine: &mut Machine) {
         while machine.apply(Choice::Arrive).is_ok() {
             self.choices.push(Choice::Arrive);
         }
-        self.apply(machine, Choice::Pass);
-        self.steps += 1;
     }
 
     fn apply(&mut self, machine: &mut Machine, choice: Choice) {

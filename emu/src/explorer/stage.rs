@@ -16,7 +16,7 @@ use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
-use fencepost_devices::PhysAddr;
+use fencepost_devices::{PhysAddr, Space, Width};
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ pub(super) struct Interrupted {
 }
 
 /// Why devices in such a state cannot be followed, if so.
-fn beyond_of(board: &Board) -> Option<Beyond> {
+pub(super) fn beyond_of(board: &Board) -> Option<Beyond> {
     if board.next_event().is_some() {
         Some(Beyond::RunsTimer)
     } else {
@@ -213,7 +213,9 @@ impl Stage {
         let stop = self.machine.staged_stop().filter(|stop| *stop != Stop::AllHalted);
         let board = happened.reached_device.then(|| self.machine.outer_state().board.clone());
         self.machine.staged_stop().take();
+        let tells_time = happened.reads.iter().any(|read| read.tells_time(around.board));
         let tried = match self.refusal(pc, &happened) {
+            _ if tells_time => still(Op::Beyond { pc, reason: Beyond::ReadsTime }),
             Some(beyond) => still(beyond),
             None => {
                 happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
@@ -513,6 +515,23 @@ fn kind_of(instruction: &Instruction) -> Kind {
     if is_quiet && !touches { Kind::Local } else { Kind::Operation(class) }
 }
 
+/// A read of a device.
+struct DeviceRead {
+    core: CoreId,
+    space: Space,
+    address: u64,
+    /// In bytes.
+    width: u8,
+}
+
+impl DeviceRead {
+    /// Whether it depends on what time it is, with the devices as they are on `board`.
+    fn tells_time(&self, board: &Board) -> bool {
+        let width = Width::from_bytes(self.width.into()).expect("devices are read in 1, 2, 4 or 8 bytes");
+        board.tells_time(self.core, self.space, self.address, width)
+    }
+}
+
 /// What an operation did, from the machine's events.
 #[derive(Default)]
 struct Happened {
@@ -521,6 +540,8 @@ struct Happened {
     /// The type of the memory that was accessed last.
     memory: MemoryType,
     reached_device: bool,
+    /// What it has read of devices.
+    reads: Vec<DeviceRead>,
     entered_handler: bool,
     started_cores: bool,
 }
@@ -539,9 +560,15 @@ impl Happened {
                     happened.stores.push((place(address, length), value));
                     happened.memory = memory;
                 }
-                Event::PortRead { .. }
-                | Event::PortWritten { .. }
-                | Event::DeviceRead { .. }
+                Event::PortRead { core, port, width, .. } => {
+                    happened.reached_device = true;
+                    happened.reads.push(DeviceRead { core, space: Space::Ports, address: port.into(), width });
+                }
+                Event::DeviceRead { core, address, width, .. } => {
+                    happened.reached_device = true;
+                    happened.reads.push(DeviceRead { core, space: Space::Memory, address, width });
+                }
+                Event::PortWritten { .. }
                 | Event::Posted { .. }
                 | Event::DeviceWritten { .. }
                 | Event::Unanswered { .. } => happened.reached_device = true,

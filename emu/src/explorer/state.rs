@@ -8,8 +8,8 @@ use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
 use super::limits::Cut;
 use super::local::{Input, LocalId, Locals, fingerprint, input_of};
-use super::op::{Op, Place, Taken};
-use super::stage::{Around, Interrupted, Stage, Tried};
+use super::op::{Beyond, Op, Place, Taken};
+use super::stage::{Around, Interrupted, Stage, Tried, beyond_of};
 use super::toggles::Toggles;
 use crate::choice::Choice;
 use crate::core::interruption::Openness;
@@ -96,6 +96,10 @@ pub(super) struct World {
     pub(super) capacity: Capacity,
     /// Fences that the program does not have, and fences of its own that are left out.
     pub(super) toggles: Toggles,
+    /// The devices that were judged last, and why they cannot be followed, if so.
+    pub(super) judged: Option<(BoardId, Option<Beyond>)>,
+    /// What a core is said to do next where that is so.
+    pub(super) beyond_op: Option<Op>,
     /// What a processor has accessed on its way into a handler, for whoever wants to know who shares what.
     pub(super) entered: Option<Op>,
     /// Who is told how far an exploration has come.
@@ -121,6 +125,8 @@ impl World {
             model: self.model,
             capacity: self.capacity,
             toggles: self.toggles.clone(),
+            judged: None,
+            beyond_op: None,
             entered: None,
             watcher: None,
         }
@@ -147,10 +153,22 @@ impl World {
     /// The operation that `core` performs next in `state`.
     pub(super) fn op(&mut self, state: &State, core: CoreId) -> &Op {
         let id = state.cores[core.index()].local;
+        if let Some(reason) = self.beyond(state.board) {
+            let pc = self.locals.local(id).cpu.linear_pc();
+            return self.beyond_op.insert(Op::Beyond { pc, reason });
+        }
         if self.locals.op(id).is_none() {
             self.try_out(state, core);
         }
         self.locals.op(id).expect("it has just been tried")
+    }
+
+    /// Why devices in state `board` cannot be followed, if so.
+    fn beyond(&mut self, board: BoardId) -> Option<Beyond> {
+        if self.judged.is_none_or(|(judged, _)| judged != board) {
+            self.judged = Some((board, beyond_of(self.boards.board(board))));
+        }
+        self.judged.and_then(|(_, beyond)| beyond)
     }
 
     /// Whether `core` can perform its next operation in `state`.

@@ -18,6 +18,8 @@ pub const ICR_HIGH: u64 = BASE + 0x310;
 pub const LVT_TIMER: u64 = BASE + 0x320;
 /// The timer's initial count.
 pub const TIMER_INITIAL: u64 = BASE + 0x380;
+/// The timer's current count.
+pub const TIMER_CURRENT: u64 = BASE + 0x390;
 /// What the timer's clock is divided by.
 pub const TIMER_DIVIDE: u64 = BASE + 0x3e0;
 

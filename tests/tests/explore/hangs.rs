@@ -1,11 +1,14 @@
 //! Cores that wait for ever, faults, and what exploration does not follow.
 
 use super::guests::*;
+use fencepost::explorer::region::{NoRegion, Region};
 use fencepost::explorer::survey::{Outcome, Survey, Surveyor};
 use fencepost::explorer::{Beyond, Cut, Limits, Plan, Strategy};
 use fencepost::loader::Image;
-use fencepost::machine::Settings;
+use fencepost::machine::{Settings, Stop};
 use fencepost::memory_model::MemoryModel;
+use fencepost::testbench::Testbench;
+use fencepost_tests::guest::apic;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -147,9 +150,64 @@ fn a_fault_in_some_orders_is_found() {
 
 #[test]
 fn reading_the_time_is_not_followed_and_not_called_complete() {
-    let survey = survey(&mut cores(&[&|a| a.rdtsc(), &|a| a.mov(dword_ptr(X), 1)]), TSO);
-    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::ReadsTime)]);
-    assert!(!survey.is_complete());
+    let read_clock = |register: i32| {
+        move |a: &mut CodeAssembler| {
+            a.mov(al, register)?;
+            a.out(0x70, al)?;
+            a.in_(al, 0x71)
+        }
+    };
+    let start_timer = |a: &mut CodeAssembler| {
+        // Its entry of the local vector table is masked from the start.
+        a.mov(eax, apic::TIMER_INITIAL as u32)?;
+        a.mov(dword_ptr(rax), 1000)
+    };
+    let read_count = |a: &mut CodeAssembler| {
+        a.mov(eax, apic::TIMER_CURRENT as u32)?;
+        a.mov(ecx, dword_ptr(rax))
+    };
+    let count = |a: &mut CodeAssembler| {
+        start_timer(a)?;
+        read_count(a)
+    };
+    let of_time: [Code; 6] = [
+        &|a| a.rdtsc(),
+        &count,
+        &|a| a.in_(al, 0x40),
+        // Counter 2's output, by which a speaker and loops of calibration go.
+        &|a| a.in_(al, 0x61),
+        &read_clock(0),
+        // Whether an update is in progress.
+        &read_clock(0x0a),
+    ];
+    for (number, reads) in of_time.into_iter().enumerate() {
+        let survey = survey(&mut cores(&[reads, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+        assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::ReadsTime)], "number {number}");
+        assert!(!survey.is_complete());
+    }
+    // What else is read there is no clock.
+    let of_other: [Code; 3] = [&read_count, &read_clock(0x0b), &read_clock(0x15)];
+    for reads in of_other {
+        assert!(survey(&mut cores(&[reads, &|a| a.mov(dword_ptr(X), 1)]), TSO).is_complete());
+    }
+}
+
+#[test]
+fn a_device_at_work_is_not_followed_even_where_a_core_only_waits() {
+    let bench = Testbench::program("virtio-doorbell/mfence").expect("it exists").args("once");
+    let settings = bench.current_settings().clone();
+    let mut guest = surveyor(bench.loaded_image().clone(), settings, true).expect("a whole guest is a region");
+    let survey = survey(&mut guest, TSO);
+    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::RunsTimer)]);
+    assert!(!has_deadlock(&survey), "{:?}", outcomes(&survey));
+}
+
+#[test]
+fn what_is_on_its_way_to_a_device_arrives_before_the_region() {
+    let bench = Testbench::program("virtio-doorbell/mfence").expect("it exists");
+    let machine = bench.machine().expect("it fits");
+    let answer = Region::find(machine, 1_000_000, None).map(drop);
+    assert!(matches!(answer, Err(NoRegion::Ended { stop: Stop::Exited { .. }, .. })), "{answer:?}");
 }
 
 #[test]

@@ -129,7 +129,9 @@ impl fmt::Display for PcapError {
             PcapError::NotPcap { magic } if *magic == PCAPNG => {
                 write!(f, "this is a pcapng file; `editcap -F pcap` makes a pcap file of it")
             }
-            PcapError::NotPcap { magic } => write!(f, "this is no pcap file: it begins with {magic:#010x}"),
+            PcapError::NotPcap { magic } => {
+                write!(f, "this is no pcap file, as tcpdump -w writes it: it begins with {magic:#010x}")
+            }
             PcapError::Version { major, minor } => write!(f, "pcap version {major}.{minor}, but only 2.4 is known"),
             PcapError::LinkType { link_type } => write!(f, "link type {link_type}, but only Ethernet, 1, is known"),
             PcapError::CutShort { offset, wanted, got } => {

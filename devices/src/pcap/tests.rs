@@ -61,7 +61,7 @@ fn what_is_not_ours_is_refused_by_name() {
         file[at..at + 4].copy_from_slice(&bytes);
         parse_pcap(&file).expect_err("it is spoilt").to_string()
     };
-    assert_eq!(with(0, *b"\x7fELF"), "this is no pcap file: it begins with 0x464c457f");
+    assert_eq!(with(0, *b"\x7fELF"), "this is no pcap file, as tcpdump -w writes it: it begins with 0x464c457f");
     assert!(with(0, PCAPNG.to_le_bytes()).contains("pcapng"));
     assert_eq!(with(4, [2, 0, 3, 0]), "pcap version 2.3, but only 2.4 is known");
     assert_eq!(with(20, [113, 0, 0, 0]), "link type 113, but only Ethernet, 1, is known");

@@ -26,7 +26,7 @@ const HAZARD_WITHIN: u64 = 200;
 #[derive(Args)]
 #[command(after_long_help = "\
 Examples:
-  fencepost check                        everything, 2000 seeds each; takes a while
+  fencepost check                        everything, 2000 seeds each; takes most of an hour
   fencepost check --runs 200             the same, quicker
   fencepost check dekker publish/sfence  some of it
   fencepost check torn-frame --model tso --json

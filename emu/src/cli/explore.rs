@@ -4,7 +4,7 @@ mod report;
 mod timeline;
 
 use super::explored_guest::ExploredGuest;
-use super::failure::{Failure, note, refuse};
+use super::failure::{Failure, no_folder, note, refuse};
 use super::guest::{RULE, Target};
 use super::output_file::OutputFile;
 use super::replayed::Replayed;
@@ -96,7 +96,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     save: Option<PathBuf>,
 
-    /// Write one report as JSON; it has nothing but `no_answer` where the guest did not come to its mark
+    /// Write one report as JSON; it has nothing but `no_answer` where a bound was reached before the mark
     #[arg(long, help_heading = "Output")]
     json: bool,
 }
@@ -281,7 +281,7 @@ impl Explore {
     fn save(&self, target: &Target, surveys: &[Survey]) -> Result<Vec<Vec<Option<PathBuf>>>, Failure> {
         let Some(folder) = &self.save else { return Ok(Vec::new()) };
         if let Err(error) = std::fs::create_dir_all(folder) {
-            return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
+            return refuse(no_folder(folder, &error));
         }
         let name = match target {
             Target::Program(program, _) => program.name.to_owned(),

@@ -6,6 +6,7 @@ use fencepost::loader::LoadError;
 use fencepost::machine::SettingsError;
 use fencepost::testbench::BenchError;
 use std::io::Write;
+use std::path::Path;
 
 /// Why a verb ended early.
 #[derive(Debug)]
@@ -21,6 +22,15 @@ pub(super) enum Failure {
 /// A refusal with this message.
 pub(super) fn refuse<T>(problem: impl Into<String>) -> Result<T, Failure> {
     Err(Failure::Refused(problem.into()))
+}
+
+/// Why the folder `folder` could not be made.
+pub(super) fn no_folder(folder: &Path, error: &std::io::Error) -> String {
+    if folder.is_file() {
+        format!("`{}` is a file, where a folder is wanted; name another", folder.display())
+    } else {
+        format!("cannot make the folder `{}`: {error}", folder.display())
+    }
 }
 
 /// Writes a line to standard error. That nobody can read it is no reason to fail.

@@ -38,7 +38,7 @@ pub(super) struct Fences {
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 
-    /// Write one report as JSON; it has nothing but `no_answer` where the guest did not come to its mark
+    /// Write one report as JSON; it has nothing but `no_answer` where a bound was reached before the mark
     #[arg(long, help_heading = "Output")]
     json: bool,
 }

@@ -56,7 +56,10 @@ impl Settings {
         command_line: String,
     ) -> Result<Settings, SettingsError> {
         within("cores", cores, 1, MOST_CORES)?;
-        within("ram", ram_bytes, LEAST_RAM, MOST_RAM)?;
+        if !(LEAST_RAM..=MOST_RAM).contains(&ram_bytes) {
+            let [is, least, most] = [ram_bytes, LEAST_RAM, MOST_RAM].map(in_mib);
+            return Err(SettingsError(format!("ram is {is}; it must be from {least} to {most}")));
+        }
         within("depth", depth, 1, DEEPEST)?;
         within("wc-depth", wc_depth, 1, DEEPEST)?;
         if !ram_bytes.is_multiple_of(crate::memory::PAGE) {
@@ -78,6 +81,11 @@ fn within(name: &str, value: u64, least: u64, most: u64) -> Result<(), SettingsE
         return Ok(());
     }
     Err(SettingsError(format!("{name} is {value}; it must be from {least} to {most}")))
+}
+
+/// Bytes as `--ram` takes them: in MiB where they are whole ones.
+fn in_mib(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format!("{}M", bytes >> 20) } else { format!("{bytes} bytes") }
 }
 
 /// A setting out of its range.

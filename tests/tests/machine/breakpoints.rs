@@ -241,8 +241,7 @@ fn guarded_debug_registers_are_not_accessed() {
         };
         let in_one_go = |t: &mut Testbed| _ = t.apply(Choice::Run { core: CoreId(0), steps: 100, drained: true });
         type Way<'a> = (&'a str, &'a dyn Fn(&mut Testbed));
-        let ways: [Way; 3] =
-            [("steps", &|t| t.step(0)), ("accesses", &|t| t.access(0)), ("one go", &in_one_go)];
+        let ways: [Way; 3] = [("steps", &|t| t.step(0)), ("accesses", &|t| t.access(0)), ("one go", &in_one_go)];
         for (ways, way) in ways {
             let mut t = Testbed::new(TSO, &[&code]);
             while !t.core(0).is_halted() {

@@ -1,7 +1,7 @@
 //! Litmus tests as guest images, with a schedule for each final state.
 
 use super::Explored;
-use crate::cli::failure::{Failure, note, refuse};
+use crate::cli::failure::{Failure, no_folder, note, refuse};
 use crate::cli::guest::quoted;
 use crate::cli::output_file::OutputFile;
 use fencepost::explorer::region::Region;
@@ -23,7 +23,7 @@ pub(super) fn emit<'a>(
     limits: &Limits,
 ) -> Result<(), Failure> {
     if let Err(error) = std::fs::create_dir_all(folder) {
-        return refuse(format!("cannot make the folder `{}`: {error}", folder.display()));
+        return refuse(no_folder(folder, &error));
     }
     let explored: Vec<&Explored> = explored.collect();
     let mut names: HashSet<String> = HashSet::new();

@@ -116,7 +116,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("run hello --model sc,tso", &["models", "--runs"]),
     ("run hello --depth 0", &["depth is 0"]),
     ("run hello --wc-depth 999", &["wc-depth is 999"]),
-    ("run hello --ram 1M", &["ram is 1048576"]),
+    ("run hello --ram 1M", &["ram is 1M"]),
     ("run hello --ram 8388609", &["ram is 8388609", "4096"]),
     ("run hello --ram 8MB", &["--ram", "8MB"]),
     ("run hello --cores 64 --ram 2M", &["hello", "--ram"]),

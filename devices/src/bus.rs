@@ -118,8 +118,18 @@ impl Bus {
 
     /// Whether what an access would read depends on what time it is; see [`Device::tells_time`].
     pub fn tells_time(&self, space: Space, address: u64, width: Width) -> bool {
+        self.any_of(space, address, width, |device, offset| device.tells_time(offset))
+    }
+
+    /// Whether a write makes a difference by what time it is; see [`Device::takes_time`].
+    pub fn takes_time(&self, space: Space, address: u64, width: Width) -> bool {
+        self.any_of(space, address, width, |device, offset| device.takes_time(offset))
+    }
+
+    /// Whether `asks` is true of any byte of an access.
+    fn any_of(&self, space: Space, address: u64, width: Width, asks: impl Fn(&dyn Device, u64) -> bool) -> bool {
         let bytes = (0..width.bytes()).filter_map(|byte| self.decode(space, address.checked_add(byte)?));
-        bytes.into_iter().any(|(device, offset)| self.devices[device.0].tells_time(offset))
+        bytes.into_iter().any(|(device, offset)| asks(&*self.devices[device.0], offset))
     }
 
     /// The device that answers at `address` and the offset it is told.

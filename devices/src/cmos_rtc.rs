@@ -288,6 +288,14 @@ impl CmosRtc {
     }
 }
 
+impl CmosRtc {
+    /// Whether the index is at the time of day or the date.
+    fn selects_clock(&self) -> bool {
+        const CLOCK: [usize; 8] = [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY];
+        CLOCK.contains(&self.selected())
+    }
+}
+
 impl Device for CmosRtc {
     fn name(&self) -> &'static str {
         "rtc"
@@ -357,9 +365,11 @@ impl Device for CmosRtc {
     }
 
     fn tells_time(&self, offset: u64) -> bool {
-        const CLOCK: [usize; 8] = [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY];
-        let selected = self.selected();
-        offset == DATA && (CLOCK.contains(&selected) || matches!(selected, REGISTER_A | REGISTER_C))
+        offset == DATA && (self.selects_clock() || matches!(self.selected(), REGISTER_A | REGISTER_C))
+    }
+
+    fn takes_time(&self, offset: u64) -> bool {
+        offset == DATA && (self.selects_clock() || matches!(self.selected(), REGISTER_A | REGISTER_B))
     }
 
     fn next_event(&self) -> Option<Ticks> {

@@ -61,6 +61,12 @@ pub trait Device: DeviceState {
         let _ = offset;
         false
     }
+
+    /// Whether a write at `offset` makes a difference by what time it is: it starts a count, or sets a clock.
+    fn takes_time(&self, offset: u64) -> bool {
+        let _ = offset;
+        false
+    }
 }
 
 /// Cloning, comparing and hashing a `dyn Device`; every type that derives them has it.

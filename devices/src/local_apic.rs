@@ -293,6 +293,13 @@ impl LocalApic {
         matches!(Register::at(offset & !0xf), Some((Register::CurrentCount, _))) && self.timer.end().is_some()
     }
 
+    /// Whether a write of the register at `offset` makes a difference by what time it is: it starts the timer, or changes how it
+    /// counts.
+    pub fn takes_time(&self, offset: u64) -> bool {
+        use Register::{DivideConfiguration, InitialCount};
+        matches!(Register::at(offset & !0xf), Some((InitialCount | DivideConfiguration, _)))
+    }
+
     /// What CR8 reads: the task priority's class (11.8.6).
     pub fn cr8(&self) -> u8 {
         class(self.task_priority)

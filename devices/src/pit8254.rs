@@ -185,6 +185,10 @@ impl Device for Pit8254 {
         offset != CONTROL_WORD
     }
 
+    fn takes_time(&self, _offset: u64) -> bool {
+        true
+    }
+
     fn next_event(&self) -> Option<Ticks> {
         let clocks = self.counters[0].next_change()?;
         Some(Ticks::of_cycles(self.clock() + clocks, Self::HERTZ))

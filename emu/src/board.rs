@@ -161,10 +161,23 @@ impl Board {
 
     /// Whether what `core` would read there depends on what time it is.
     pub(crate) fn tells_time(&self, core: CoreId, space: Space, address: u64, width: Width) -> bool {
-        match self.interrupts.offset(core, PhysAddr(address), width) {
-            Some(offset) if space == Space::Memory => self.interrupts.apic(core).tells_time(offset),
-            _ => self.bus.tells_time(space, address, width),
+        match self.apic_at(core, space, address, width) {
+            Some(offset) => self.interrupts.apic(core).tells_time(offset),
+            None => self.bus.tells_time(space, address, width),
         }
+    }
+
+    /// Whether a write of `core` there makes a difference by what time it is.
+    pub(crate) fn takes_time(&self, core: CoreId, space: Space, address: u64, width: Width) -> bool {
+        match self.apic_at(core, space, address, width) {
+            Some(offset) => self.interrupts.apic(core).takes_time(offset),
+            None => self.bus.takes_time(space, address, width),
+        }
+    }
+
+    /// The offset into the registers of the local APIC of `core`, if an access is to them.
+    fn apic_at(&self, core: CoreId, space: Space, address: u64, width: Width) -> Option<u64> {
+        if space == Space::Memory { self.interrupts.offset(core, PhysAddr(address), width) } else { None }
     }
 
     /// Writes on their way to devices, oldest first.

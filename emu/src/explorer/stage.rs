@@ -213,9 +213,9 @@ impl Stage {
         let stop = self.machine.staged_stop().filter(|stop| *stop != Stop::AllHalted);
         let board = happened.reached_device.then(|| self.machine.outer_state().board.clone());
         self.machine.staged_stop().take();
-        let tells_time = happened.reads.iter().any(|read| read.tells_time(around.board));
-        let tried = match self.refusal(pc, &happened) {
-            _ if tells_time => still(Op::Beyond { pc, reason: Beyond::ReadsTime }),
+        let beyond_time = happened.accesses.iter().find_map(|access| access.beyond(around.board));
+        let beyond_time = beyond_time.map(|reason| Op::Beyond { pc, reason });
+        let tried = match beyond_time.or_else(|| self.refusal(pc, &happened)) {
             Some(beyond) => still(beyond),
             None => {
                 happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
@@ -515,20 +515,26 @@ fn kind_of(instruction: &Instruction) -> Kind {
     if is_quiet && !touches { Kind::Local } else { Kind::Operation(class) }
 }
 
-/// A read of a device.
-struct DeviceRead {
+/// An access to a device.
+struct DeviceAccess {
     core: CoreId,
     space: Space,
     address: u64,
     /// In bytes.
     width: u8,
+    is_write: bool,
 }
 
-impl DeviceRead {
-    /// Whether it depends on what time it is, with the devices as they are on `board`.
-    fn tells_time(&self, board: &Board) -> bool {
-        let width = Width::from_bytes(self.width.into()).expect("devices are read in 1, 2, 4 or 8 bytes");
-        board.tells_time(self.core, self.space, self.address, width)
+impl DeviceAccess {
+    /// Why it cannot be followed, with the devices as they are on `board`, if what time it is makes a difference.
+    fn beyond(&self, board: &Board) -> Option<Beyond> {
+        let DeviceAccess { core, space, address, .. } = *self;
+        let width = Width::from_bytes(self.width.into()).expect("devices are accessed in 1, 2, 4 or 8 bytes");
+        if self.is_write {
+            board.takes_time(core, space, address, width).then_some(Beyond::SetsClock)
+        } else {
+            board.tells_time(core, space, address, width).then_some(Beyond::ReadsTime)
+        }
     }
 }
 
@@ -540,8 +546,8 @@ struct Happened {
     /// The type of the memory that was accessed last.
     memory: MemoryType,
     reached_device: bool,
-    /// What it has read of devices.
-    reads: Vec<DeviceRead>,
+    /// Devices that it has reached.
+    accesses: Vec<DeviceAccess>,
     entered_handler: bool,
     started_cores: bool,
 }
@@ -561,17 +567,30 @@ impl Happened {
                     happened.memory = memory;
                 }
                 Event::PortRead { core, port, width, .. } => {
-                    happened.reached_device = true;
-                    happened.reads.push(DeviceRead { core, space: Space::Ports, address: port.into(), width });
+                    happened.access(DeviceAccess {
+                        core,
+                        space: Space::Ports,
+                        address: port.into(),
+                        width,
+                        is_write: false,
+                    });
+                }
+                Event::PortWritten { core, port, width, .. } => {
+                    happened.access(DeviceAccess {
+                        core,
+                        space: Space::Ports,
+                        address: port.into(),
+                        width,
+                        is_write: true,
+                    });
                 }
                 Event::DeviceRead { core, address, width, .. } => {
-                    happened.reached_device = true;
-                    happened.reads.push(DeviceRead { core, space: Space::Memory, address, width });
+                    happened.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: false });
                 }
-                Event::PortWritten { .. }
-                | Event::Posted { .. }
-                | Event::DeviceWritten { .. }
-                | Event::Unanswered { .. } => happened.reached_device = true,
+                Event::DeviceWritten { core, address, width, .. } => {
+                    happened.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: true });
+                }
+                Event::Posted { .. } | Event::Unanswered { .. } => happened.reached_device = true,
                 Event::Interrupted { source: Source::Hardware, .. } => (),
                 Event::Interrupted { .. } => happened.entered_handler = true,
                 Event::CoreReset { .. } | Event::Started { .. } => happened.started_cores = true,
@@ -595,6 +614,11 @@ impl Happened {
             }
         }
         happened
+    }
+
+    fn access(&mut self, access: DeviceAccess) {
+        self.reached_device = true;
+        self.accesses.push(access);
     }
 
     /// What it read, one load after the other.

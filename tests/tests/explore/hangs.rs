@@ -8,7 +8,7 @@ use fencepost::loader::Image;
 use fencepost::machine::{Settings, Stop};
 use fencepost::memory_model::MemoryModel;
 use fencepost::testbench::Testbench;
-use fencepost_tests::guest::apic;
+use fencepost_tests::guest::{apic, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -157,22 +157,12 @@ fn reading_the_time_is_not_followed_and_not_called_complete() {
             a.in_(al, 0x71)
         }
     };
-    let start_timer = |a: &mut CodeAssembler| {
-        // Its entry of the local vector table is masked from the start.
-        a.mov(eax, apic::TIMER_INITIAL as u32)?;
-        a.mov(dword_ptr(rax), 1000)
-    };
     let read_count = |a: &mut CodeAssembler| {
         a.mov(eax, apic::TIMER_CURRENT as u32)?;
         a.mov(ecx, dword_ptr(rax))
     };
-    let count = |a: &mut CodeAssembler| {
-        start_timer(a)?;
-        read_count(a)
-    };
-    let of_time: [Code; 6] = [
+    let of_time: [Code; 5] = [
         &|a| a.rdtsc(),
-        &count,
         &|a| a.in_(al, 0x40),
         // Counter 2's output, by which a speaker and loops of calibration go.
         &|a| a.in_(al, 0x61),
@@ -185,11 +175,37 @@ fn reading_the_time_is_not_followed_and_not_called_complete() {
         assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::ReadsTime)], "number {number}");
         assert!(!survey.is_complete());
     }
+    // A timer that counts since before the region, masked.
+    let counts = |a: &mut CodeAssembler| {
+        store(a, apic::TIMER_INITIAL, 1000)?;
+        a.xchg(bx, bx)?;
+        read_count(a)
+    };
+    let survey_of_count = survey(&mut marked_cores(&[&counts, &|a| a.xchg(bx, bx)]), TSO);
+    assert_eq!(survey_of_count.cuts(), [Cut::Beyond(Beyond::ReadsTime)]);
     // What else is read there is no clock.
     let of_other: [Code; 3] = [&read_count, &read_clock(0x0b), &read_clock(0x15)];
     for reads in of_other {
         assert!(survey(&mut cores(&[reads, &|a| a.mov(dword_ptr(X), 1)]), TSO).is_complete());
     }
+}
+
+#[test]
+fn setting_a_clock_is_not_followed_and_not_called_complete() {
+    let set_clock = |register: i32| {
+        move |a: &mut CodeAssembler| {
+            a.mov(al, register)?;
+            a.out(0x70, al)?;
+            a.out(0x71, al)
+        }
+    };
+    let of_time: [Code; 4] =
+        [&|a| store(a, apic::TIMER_INITIAL, 1000), &|a| a.out(0x42, al), &|a| a.out(0x43, al), &set_clock(0)];
+    for (number, writes) in of_time.into_iter().enumerate() {
+        let survey = survey(&mut cores(&[writes, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+        assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::SetsClock)], "number {number}");
+    }
+    assert!(survey(&mut cores(&[&set_clock(0x0f), &|a| a.mov(dword_ptr(X), 1)]), TSO).is_complete());
 }
 
 #[test]

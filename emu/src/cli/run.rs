@@ -128,6 +128,8 @@ pub(super) struct Run {
     trace: Option<PathBuf>,
 
     /// Write what the guest has written to its disks into their files, at the end; otherwise the files stay as they are
+    ///
+    /// A file that is no multiple of 512 bytes long is one, padded with zeroes, when the guest has written to its last sector.
     #[arg(long, help_heading = "Output", conflicts_with = "runs")]
     commit: bool,
 

@@ -188,7 +188,7 @@ impl Explorer {
         let board = self.world.boards.number(self.world.stage.board().clone());
         let locals = locals.into_iter().map(|local| self.world.locals.number(local));
         let cores = locals.map(|local| At { local, buffer: Default::default() }).collect();
-        Start(State { cores, memory: delta, board, stop: None })
+        Start(State { cores, memory: delta, board, stop: None, beyond: None })
     }
 
     /// Explores everything from `start` on under `model`.

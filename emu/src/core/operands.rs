@@ -7,7 +7,7 @@ use super::paging::Mode;
 use super::tlb::Side;
 use crate::memory::{LINE, Memory};
 use fencepost_devices::PhysAddr;
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register};
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
 use std::ops::Range;
 
 /// The linear address ranges that `instruction` may access, from the registers before it executes.
@@ -27,7 +27,12 @@ pub(crate) fn leaves_stack(instruction: &Instruction, cpu: &CpuState) -> bool {
     let is_canonical = |address: u64| matches!(address as i64 >> 47, 0 | -1);
     let mut factory = InstructionInfoFactory::new();
     let info = factory.info(instruction);
-    info.used_memory().iter().filter(|operand| operand.segment() == Register::SS).any(|operand| {
+    // By its base: other segments than FS and GS make no difference there (SDM 1 3.4.2.1).
+    let is_stack = |operand: &&UsedMemory| {
+        let is_other = matches!(operand.segment(), Register::FS | Register::GS);
+        !is_other && matches!(operand.base().full_register(), Register::RSP | Register::RBP)
+    };
+    info.used_memory().iter().filter(is_stack).any(|operand| {
         let start = operand.virtual_address(0, |register, _, _| register_value(register, cpu));
         let last = operand.memory_size().size().max(1) as u64 - 1;
         start.is_some_and(|start| !is_canonical(start) || !is_canonical(start.wrapping_add(last)))

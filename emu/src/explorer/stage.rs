@@ -16,7 +16,7 @@ use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
-use fencepost_devices::{PhysAddr, Space, Width};
+use fencepost_devices::{PhysAddr, Space, Ticks, Width};
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
@@ -80,6 +80,9 @@ pub(super) struct Stage {
     /// Physical pages that hold page tables.
     tables: Vec<u64>,
     board: Board,
+    /// What time it is, for good: devices in one state do the same whenever they are tried. Nothing is followed that would
+    /// make a difference by the time.
+    time: Ticks,
     /// One engine executes all cores' instructions.
     is_shared: bool,
 }
@@ -109,12 +112,12 @@ impl Stage {
         machine.set_break(None);
         machine.take_events();
         let state = machine.state();
-        let (base, board) = (state.memory.clone(), state.board.clone());
+        let (base, board, time) = (state.memory.clone(), state.board.clone(), state.time);
         let modes = state.cores.iter().map(|core| paging::Mode::of(&core.cpu));
         let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
         tables.sort_unstable();
         tables.dedup();
-        Stage { machine, base, kinds: FxHashMap::default(), patches: Patches::default(), tables, board, is_shared }
+        Stage { machine, base, kinds: FxHashMap::default(), patches: Patches::default(), tables, board, time, is_shared }
     }
 
     /// Another stage like this one, for another thread.
@@ -128,6 +131,7 @@ impl Stage {
             patches: Patches::refusing(self.patches.refused().clone()),
             tables: self.tables.clone(),
             board: self.board.clone(),
+            time: self.time,
             is_shared: self.is_shared,
         }
     }
@@ -380,6 +384,7 @@ impl Stage {
     /// Puts memory as `around`'s core sees it, and the devices, in place. Returns what it changed.
     fn put(&mut self, around: &Around) -> Vec<(u64, u64)> {
         let mut touched = Vec::new();
+        self.machine.set_time(self.time);
         let memory = self.machine.staged_memory();
         for &(granule, content) in around.memory.granules() {
             memory.write(PhysAddr(granule), &content.to_le_bytes());

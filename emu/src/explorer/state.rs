@@ -39,6 +39,8 @@ pub(super) struct State {
     pub(super) memory: Delta,
     pub(super) board: BoardId,
     pub(super) stop: Option<Stop>,
+    /// A core has come to something that is not followed: what comes then is not known.
+    pub(super) beyond: Option<Beyond>,
 }
 
 impl State {
@@ -153,7 +155,7 @@ impl World {
     /// The operation that `core` performs next in `state`.
     pub(super) fn op(&mut self, state: &State, core: CoreId) -> &Op {
         let id = state.cores[core.index()].local;
-        if let Some(reason) = self.beyond(state.board) {
+        if let Some(reason) = state.beyond.or_else(|| self.beyond(state.board)) {
             let pc = self.locals.local(id).cpu.linear_pc();
             return self.beyond_op.insert(Op::Beyond { pc, reason });
         }
@@ -218,7 +220,7 @@ impl World {
     /// Everything that can happen in `state`.
     pub(super) fn possible_steps(&mut self, state: &State) -> Vec<Step> {
         let mut steps = Vec::new();
-        if state.stop.is_some() {
+        if state.stop.is_some() || state.beyond.is_some() {
             return steps;
         }
         for index in 0..state.cores.len() {
@@ -298,6 +300,11 @@ impl World {
             None => {
                 // What is done to devices is not remembered: it is executed each time.
                 let tried = self.try_out(state, core);
+                if let Op::Beyond { reason, .. } = tried.op {
+                    // With these devices, or with what it reads this time.
+                    state.beyond = Some(reason);
+                    return;
+                }
                 if let Some(board) = tried.board {
                     state.board = self.boards.number(board);
                 }
@@ -379,7 +386,8 @@ impl World {
         if self.locals.op(at.local).is_none() {
             self.locals.learn_op(at.local, tried.op.clone());
         }
-        if tried.board.is_none() && self.locals.edge(at.local, tried.input).is_none() {
+        let leads_on = !matches!(tried.op, Op::Beyond { .. });
+        if leads_on && tried.board.is_none() && self.locals.edge(at.local, tried.input).is_none() {
             self.locals.learn_edge(at.local, tried.input, tried.edge.clone());
         }
         tried

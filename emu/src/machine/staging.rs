@@ -14,6 +14,7 @@ use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::StoreBuffer;
+use fencepost_devices::Ticks;
 use crate::trace::EventLog;
 
 /// What of a core's state decides what it does next, apart from what it reads.
@@ -86,6 +87,12 @@ impl Machine {
         let is_quiet = self.state.cores.iter().all(|core| core.buffer.is_empty());
         assert!(is_quiet, "a store that is buffered under one model may be none under another");
         self.settings.model = model;
+    }
+
+    /// It is this `time` now, for the machine and for every core.
+    pub(crate) fn set_time(&mut self, time: Ticks) {
+        self.state.time = time;
+        self.state.cores.iter_mut().for_each(|core| core.clock = time.0);
     }
 
     /// Memory, to put bytes in place that are not code.

@@ -8,7 +8,7 @@ use fencepost::loader::Image;
 use fencepost::machine::{Settings, Stop};
 use fencepost::memory_model::MemoryModel;
 use fencepost::testbench::Testbench;
-use fencepost_tests::guest::{apic, store};
+use fencepost_tests::guest::{apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -206,6 +206,94 @@ fn setting_a_clock_is_not_followed_and_not_called_complete() {
         assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::SetsClock)], "number {number}");
     }
     assert!(survey(&mut cores(&[&set_clock(0x0f), &|a| a.mov(dword_ptr(X), 1)]), TSO).is_complete());
+}
+
+#[test]
+fn who_waits_for_what_is_not_followed_does_not_hang() {
+    let stores = |first: Code| {
+        let code = |a: &mut CodeAssembler| {
+            first(a)?;
+            a.mov(dword_ptr(X), 1)
+        };
+        survey(&mut cores(&[&code, &|a| wait_for(a, X, 1)]), TSO)
+    };
+    let firsts: [Code; 2] = [&|a| a.rdtsc(), &|a| a.in_(al, 0x40)];
+    for first in firsts {
+        let survey = stores(first);
+        assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::ReadsTime)]);
+        assert!(outcomes(&survey).is_empty(), "{:?}", outcomes(&survey));
+    }
+}
+
+/// In an entry of the local vector table.
+const MASKED: u32 = 1 << 16;
+
+/// A local APIC that is on, and its timer, masked, about to have counted 40.
+fn start_timer(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    store(a, apic::SVR, apic::ENABLED)?;
+    // Division by 1.
+    store(a, apic::TIMER_DIVIDE, 0xb)?;
+    store(a, apic::LVT_TIMER, MASKED | 0x30)?;
+    store(a, apic::TIMER_INITIAL, 40)
+}
+
+#[test]
+fn what_time_would_have_brought_by_then_is_not_said_to_be_missing() {
+    // Steps at devices, so many that the timer is over or is not; then the timer is unmasked.
+    for reads in [1, 28, 60] {
+        let late = |a: &mut CodeAssembler| {
+            start_timer(a)?;
+            a.xchg(bx, bx)?;
+            (0..reads).try_for_each(|_| a.in_(al, 0x21))?;
+            store(a, apic::LVT_TIMER, 0x30)?;
+            a.mov(dword_ptr(X), 1)
+        };
+        let survey = survey(&mut marked_cores(&[&late, &|a| a.xchg(bx, bx)]), TSO);
+        assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::RunsTimer)], "{reads} reads");
+        assert!(outcomes(&survey).is_empty(), "{:?}", outcomes(&survey));
+    }
+}
+
+#[test]
+fn a_timer_that_only_counts_makes_no_states() {
+    let polls = |a: &mut CodeAssembler| {
+        let mut again = a.create_label();
+        start_timer(a)?;
+        a.mov(ebx, apic::TPR as u32)?;
+        a.xchg(bx, bx)?;
+        a.set_label(&mut again)?;
+        a.mov(eax, dword_ptr(rbx))?;
+        a.cmp(dword_ptr(X), 1)?;
+        a.jne(again)
+    };
+    let flag = |a: &mut CodeAssembler| {
+        a.xchg(bx, bx)?;
+        a.mov(dword_ptr(X), 1)
+    };
+    let survey = survey(&mut marked_cores(&[&polls, &flag]), TSO);
+    assert!(survey.is_complete(), "{:?}", survey.cuts());
+    assert!(survey.explored.states() < 20, "{} states", survey.explored.states());
+}
+
+#[test]
+fn an_exception_that_only_some_orders_lead_to_is_not_taken_for_a_hang() {
+    // The guest handles the division by what core 1 has not stored yet.
+    let divide = |a: &mut CodeAssembler| {
+        handler(a, &[0], |a| a.hlt())?;
+        load_idt(a)?;
+        a.xchg(bx, bx)?;
+        a.mov(eax, 1)?;
+        a.xor(edx, edx)?;
+        a.div(dword_ptr(X))?;
+        a.mov(eax, dword_ptr(Y))
+    };
+    let flag = |a: &mut CodeAssembler| {
+        a.xchg(bx, bx)?;
+        a.mov(dword_ptr(X), 1)
+    };
+    let survey = survey(&mut marked_cores(&[&divide, &flag]), TSO);
+    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::EntersHandler)]);
+    assert!(!has_livelock(&survey) && !has_deadlock(&survey), "{:?}", outcomes(&survey));
 }
 
 #[test]

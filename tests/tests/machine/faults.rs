@@ -239,7 +239,9 @@ fn the_faults_of_a_guest_say_what_it_did() {
         a.mov(rbp, rax)?;
         a.xor(ecx, ecx)
     };
-    let cases: [(Code, u32, u32); 9] = [
+    let cases: [(Code, u32, u32); 11] = [
+        (&|a| a.mov(rcx, qword_ptr(rbp).ds()), 12, 0),
+        (&|a| a.mov(rcx, qword_ptr(rax).ss()), 13, 0),
         (&|a| a.mov(rcx, qword_ptr(rbp + 8)), 12, 0),
         (&|a| a.add(dword_ptr(rbp + rcx), eax), 12, 0),
         (&|a| a.mov(rcx, qword_ptr(rax).gs()), 13, 0),

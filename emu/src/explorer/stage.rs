@@ -117,7 +117,16 @@ impl Stage {
         let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
         tables.sort_unstable();
         tables.dedup();
-        Stage { machine, base, kinds: FxHashMap::default(), patches: Patches::default(), tables, board, time, is_shared }
+        Stage {
+            machine,
+            base,
+            kinds: FxHashMap::default(),
+            patches: Patches::default(),
+            tables,
+            board,
+            time,
+            is_shared,
+        }
     }
 
     /// Another stage like this one, for another thread.

@@ -14,8 +14,8 @@ use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::StoreBuffer;
-use fencepost_devices::Ticks;
 use crate::trace::EventLog;
+use fencepost_devices::Ticks;
 
 /// What of a core's state decides what it does next, apart from what it reads.
 ///

@@ -286,9 +286,7 @@ impl CmosRtc {
         self.pin = active;
         vec![if active { Signal::RaiseIrq(Self::IRQ) } else { Signal::LowerIrq(Self::IRQ) }]
     }
-}
 
-impl CmosRtc {
     /// Whether the index is at the time of day or the date.
     fn selects_clock(&self) -> bool {
         const CLOCK: [usize; 8] = [SECONDS, MINUTES, HOURS, DAY_OF_WEEK, DAY_OF_MONTH, MONTH, YEAR, CENTURY];

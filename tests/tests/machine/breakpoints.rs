@@ -66,21 +66,30 @@ fn a_breakpoint_is_met_in_each_round_and_passed_once_by_the_resume_flag() {
 const STORES: u32 = 4 | 0b1101 << 20;
 const ACCESSES: u32 = 4 | 0b1111 << 20;
 
+/// Counts debug exceptions in RBX, with DR6 and DR7 in RSI and R8 and the place they come back to in R9, and ends single steps;
+/// DR7 is `control`, and DR1 the place of [`STORES`] and [`ACCESSES`].
+fn count(a: &mut CodeAssembler, control: u32) -> Result<(), IcedError> {
+    handler(a, &[1], |a| {
+        a.inc(rbx)?;
+        a.mov(rsi, dr6)?;
+        a.mov(r8, dr7)?;
+        a.mov(r9, qword_ptr(rsp))?;
+        a.and(dword_ptr(rsp + 16), !(1 << 8))?;
+        a.iretq()
+    })?;
+    load_idt(a)?;
+    a.xor(ebx, ebx)?;
+    a.xor(esi, esi)?;
+    a.mov(eax, (Y + 4) as u32)?;
+    a.mov(dr1, rax)?;
+    a.mov(eax, control)?;
+    a.mov(dr7, rax)
+}
+
 /// How often the handler is entered, the address after it last, and DR6, of a guest with a breakpoint on the 4 bytes at Y + 4.
 fn met(control: u32, accesses: Code, steps: u64, drained: bool) -> (u64, u64) {
     let code = |a: &mut CodeAssembler| {
-        handler(a, &[1], |a| {
-            a.inc(ebx)?;
-            a.mov(rsi, dr6)?;
-            a.iretq()
-        })?;
-        load_idt(a)?;
-        a.mov(eax, (Y + 4) as u32)?;
-        a.mov(dr1, rax)?;
-        a.mov(eax, control)?;
-        a.mov(dr7, rax)?;
-        a.xor(ebx, ebx)?;
-        a.xor(esi, esi)?;
+        count(a, control)?;
         accesses(a)
     };
     let mut t = Testbed::new(TSO, &[&code]);
@@ -112,13 +121,7 @@ fn a_breakpoint_on_data_is_met_by_accesses_that_touch_it() {
 #[test]
 fn int1_is_a_debug_exception_after_it() {
     let code = |a: &mut CodeAssembler| {
-        handler(a, &[1], |a| {
-            a.inc(ebx)?;
-            a.mov(rsi, dr6)?;
-            a.iretq()
-        })?;
-        load_idt(a)?;
-        a.xor(ebx, ebx)?;
+        count(a, 0)?;
         a.mov(qword_ptr(X), 1)?;
         a.int1()?;
         a.inc(ebx)
@@ -221,19 +224,9 @@ fn guarded_debug_registers_are_not_accessed() {
     for access in accesses {
         let code = |a: &mut CodeAssembler| {
             let mut place = a.create_label();
-            handler(a, &[1], |a| {
-                a.inc(ebx)?;
-                a.mov(rsi, dr6)?;
-                a.mov(r8, dr7)?;
-                a.mov(r9, qword_ptr(rsp))?;
-                a.iretq()
-            })?;
-            load_idt(a)?;
-            a.xor(ebx, ebx)?;
             a.mov(ecx, 5)?;
             a.lea(r10, ptr(place))?;
-            a.mov(eax, GUARD)?;
-            a.mov(dr7, rax)?;
+            count(a, GUARD)?;
             a.nop()?;
             a.set_label(&mut place)?;
             access(a)?;
@@ -274,16 +267,7 @@ fn a_breakpoint_that_a_load_of_ss_meets_waits_for_the_next_instruction() {
             a.set_label(&mut end)
         };
         let code = |a: &mut CodeAssembler| {
-            handler(a, &[1], |a| {
-                a.inc(rbx)?;
-                a.mov(rsi, dr6)?;
-                a.iretq()
-            })?;
-            load_idt(a)?;
-            a.mov(eax, (Y + 4) as u32)?;
-            a.mov(dr1, rax)?;
-            a.mov(eax, ACCESSES)?;
-            a.mov(dr7, rax)?;
+            count(a, ACCESSES)?;
             loads(a)
         };
         for (steps, drained) in [(1, false), (100, false), (100, true)] {
@@ -307,16 +291,7 @@ fn any_debug_exception_ends_the_guard_of_debug_registers() {
     }];
     for cause in causes {
         let code = |a: &mut CodeAssembler| {
-            handler(a, &[1], |a| {
-                a.inc(ebx)?;
-                a.mov(rsi, dr6)?;
-                a.and(dword_ptr(rsp + 16), !(1 << 8))?;
-                a.iretq()
-            })?;
-            load_idt(a)?;
-            a.xor(ebx, ebx)?;
-            a.mov(eax, GUARD)?;
-            a.mov(dr7, rax)?;
+            count(a, GUARD)?;
             cause(a)
         };
         for (steps, drained) in [(1, false), (100, true)] {
@@ -333,18 +308,8 @@ fn any_debug_exception_ends_the_guard_of_debug_registers() {
 fn breakpoints_on_both_of_two_loads_of_ss_come_after_the_second() {
     let code = |a: &mut CodeAssembler| {
         let mut place = a.create_label();
-        handler(a, &[1], |a| {
-            a.inc(ebx)?;
-            a.mov(r9, qword_ptr(rsp))?;
-            a.iretq()
-        })?;
-        load_idt(a)?;
         a.mov(word_ptr(Y + 4), ss)?;
-        a.mov(eax, (Y + 4) as u32)?;
-        a.mov(dr1, rax)?;
-        a.mov(eax, ACCESSES)?;
-        a.mov(dr7, rax)?;
-        a.xor(ebx, ebx)?;
+        count(a, ACCESSES)?;
         a.lea(r10, ptr(place))?;
         a.mov(ss, word_ptr(Y + 4))?;
         a.mov(ss, word_ptr(Y + 4))?;

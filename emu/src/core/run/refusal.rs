@@ -8,7 +8,7 @@
 //!
 //! What control registers refuse is in `core/emulate/control.rs`.
 
-use super::GUARD;
+use super::{GUARD, RESUME_FLAG};
 use crate::core::cpu_state::CpuState;
 use crate::core::emulate::privilege;
 use crate::core::interruption::{Exception, vector};
@@ -17,7 +17,6 @@ use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 /// DR6.BD: a guarded debug register would have been accessed.
 const GUARDED: u64 = 1 << 13;
-const RESUME_FLAG: u64 = 1 << 16;
 
 /// The exception that an instruction is, and the registers before it.
 pub(in crate::core) type Refused = (Exception, Box<CpuState>);

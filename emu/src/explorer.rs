@@ -10,6 +10,7 @@
 //! *Complete* means that nothing was cut off: no bound was reached, and no core came to an instruction that is not followed.
 
 mod boards;
+mod circle;
 mod delta;
 pub mod doctor;
 pub mod explain;
@@ -32,18 +33,22 @@ mod strategy;
 pub mod survey;
 mod switches;
 pub mod toggles;
+mod waiting;
 
 pub use found::Misfit;
+pub use hang::Interrupts;
 pub use limits::{Cut, Limits};
 pub use op::Beyond;
+pub use sharing::Witness;
 pub use state::Progress;
 pub use strategy::{Plan, Strategy};
+pub use waiting::{Hang, Hangs, Outlook, Unsettled};
 
 use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::core::cpu_state::CpuState;
-use crate::machine::staging::Local;
+use crate::machine::staging::{Local, Standing};
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use boards::Boards;
@@ -74,26 +79,10 @@ pub struct Explored {
     found: Found,
     finals: Vec<Final>,
     model: MemoryModel,
+    interrupts: Interrupts,
     toggles: Toggles,
     /// Bytes of code, stores to which were refused.
     refused: BTreeSet<u64>,
-}
-
-/// The most states of a hang that are compared to tell whether anything changes in it.
-const MOST_COMPARED: usize = 64;
-
-/// Cores that wait for ever: no schedule leads out.
-pub struct Hang {
-    /// The choices that lead there.
-    pub path: Vec<Choice>,
-    /// Where the cores are.
-    pub whereabouts: String,
-    /// Whether memory or devices go on changing.
-    pub changes: bool,
-    /// How many states it has.
-    pub states: usize,
-    /// The number of the first of them.
-    first: u32,
 }
 
 /// A state with empty buffers, to be put into a machine that is where exploration began.
@@ -149,6 +138,8 @@ impl Explorer {
             boards: Boards::default(),
             model: MemoryModel::SC,
             capacity,
+            interrupts: Interrupts::Late,
+            awaited: Vec::new(),
             toggles: Toggles::default(),
             judged: None,
             beyond_op: None,
@@ -161,6 +152,13 @@ impl Explorer {
     /// Begins where the machine is, whose first `cores` cores have empty buffers.
     pub fn start_here(&mut self, cores: u8) -> Start {
         let locals = survey::cores(cores).map(|core| self.first(core)).collect();
+        self.start(locals, Vec::new())
+    }
+
+    /// Likewise, and the mark at which a region ends is one instruction among others.
+    pub(super) fn start_behind(&mut self, cores: u8) -> Start {
+        let outside = |local: Local| Local { standing: Standing::Outside, ..local };
+        let locals = survey::cores(cores).map(|core| outside(self.first(core))).collect();
         self.start(locals, Vec::new())
     }
 
@@ -211,6 +209,7 @@ impl Explorer {
         limits: &Limits,
     ) -> Explored {
         self.world.model = model;
+        self.world.interrupts = plan.interrupts;
         self.world.toggles.clone_from(toggles);
         if !self.world.stage.patches().refused().is_empty() {
             self.world.begin_anew(BTreeSet::new(), &BTreeSet::new());
@@ -220,7 +219,7 @@ impl Explorer {
         let finals = std::mem::take(&mut found.finals);
         finals.iter().for_each(|(_, state)| self.world.know(state));
         let finals = finals.into_iter().map(|(number, state)| Final { number, state }).collect();
-        Explored { found, finals, model, toggles: toggles.clone(), refused }
+        Explored { found, finals, model, interrupts: plan.interrupts, toggles: toggles.clone(), refused }
     }
 
     /// Explores until no store to code turns up that was not refused.
@@ -328,6 +327,7 @@ impl Explorer {
     /// Again under the rules of that exploration.
     fn resume(&mut self, explored: &Explored) {
         self.world.model = explored.model;
+        self.world.interrupts = explored.interrupts;
         self.world.toggles.clone_from(&explored.toggles);
         if *self.world.stage.patches().refused() != explored.refused {
             self.world.begin_anew(explored.refused.clone(), &BTreeSet::new());
@@ -371,33 +371,42 @@ impl Explorer {
         let mut parts = Vec::new();
         for index in 0..state.cores.len() {
             let core = CoreId(index as u8);
-            let pc = self.world.locals.local(state.cores[index].local).cpu.linear_pc();
+            let local = state.cores[index].local;
+            let pc = self.world.locals.local(local).cpu.linear_pc();
             parts.push(match self.world.op(state, core) {
                 Op::Finished => continue,
                 Op::Beyond { reason, .. } => format!("{core} {reason} at {pc:#x}"),
+                Op::Diverges => format!("{core} at {:#x}", self.world.loop_of(local, core)),
                 _ => format!("{core} at {pc:#x}"),
             });
         }
         if parts.is_empty() { "all cores are at their end".into() } else { parts.join(", ") }
     }
 
-    /// Ways in which cores wait for ever. None are looked for when something was cut off.
-    pub fn hangs(&mut self, start: &Start, explored: &Explored) -> Vec<Hang> {
-        if !explored.found.is_graph {
-            return Vec::new();
+    /// Whether every order of steps comes to wait for ever; `None` where that is not known, or not so.
+    pub(super) fn only_hangs(&mut self, start: &Start, explored: &Explored, limits: &Limits) -> Option<Hang> {
+        let has_end = (0..explored.finals.len()).any(|index| self.end_of(explored, index) != End::Diverges);
+        if !explored.is_complete() || has_end {
+            return None;
         }
-        let finals: Vec<u32> = explored.finals.iter().map(|it| it.number).collect();
-        let traps = hang::traps(&explored.found, &finals);
-        let hangs = traps.into_iter().map(|trap| {
-            let (path, first) = self.way_to(start, explored, trap[0]);
-            let changes = trap.iter().take(MOST_COMPARED).any(|&number| {
-                let (_, state) = self.way_to(start, explored, number);
-                let buffers = |state: &State| state.cores.iter().map(|at| at.buffer.clone()).collect::<Vec<_>>();
-                state.memory != first.memory || state.board != first.board || buffers(&state) != buffers(&first)
-            });
-            Hang { path, whereabouts: self.describe(&first), changes, states: trap.len(), first: trap[0] }
-        });
-        hangs.collect()
+        let Hangs { proven, unsettled, is_late } = self.hangs(start, explored, limits);
+        if is_late || !unsettled.is_empty() {
+            return None;
+        }
+        let diverged = (!explored.finals.is_empty()).then(|| self.diverged(start, explored, 0));
+        diverged.into_iter().chain(proven).next()
+    }
+
+    /// A final state in which cores go on for ever by themselves, as a hang.
+    fn diverged(&mut self, start: &Start, explored: &Explored, index: usize) -> Hang {
+        Hang {
+            path: self.path(start, explored, index),
+            whereabouts: self.whereabouts(explored, index),
+            changes: true,
+            interrupts: explored.interrupts,
+            states: 1,
+            first: explored.finals[index].number,
+        }
     }
 
     /// Whether some order of steps leads to where no core's end can be reached any more. Nothing is known, and none said to,
@@ -438,6 +447,11 @@ impl Explored {
     /// How many states were met.
     pub fn states(&self) -> usize {
         self.found.lead.len() + self.found.met.len()
+    }
+
+    /// What was met that one core does and another could see; `None` where only some orders were tried.
+    pub fn witness(&self) -> Option<Witness> {
+        self.found.witness
     }
 
     /// Why the choices that were given cannot be followed, if so.

@@ -11,4 +11,5 @@ mod explore {
     mod replay;
     mod stories;
     mod strategies;
+    mod verdicts;
 }

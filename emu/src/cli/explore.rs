@@ -16,7 +16,8 @@ use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
-use fencepost::explorer::{Limits, Plan, Progress, Strategy};
+use fencepost::explorer::{Interrupts, Limits, Plan, Progress, Strategy};
+use fencepost::memory_model::MemoryModel;
 use fencepost::schedule::{MOST_CHOICES, Schedule};
 use report::Report;
 use std::collections::BTreeSet;
@@ -67,6 +68,10 @@ pub(super) struct Explore {
     #[arg(long, value_name = "N", help_heading = "Exploration",
           help = format!("What `pct` and `random` draw from [default: {}]", Plan::default().seed))]
     seed: Option<u64>,
+
+    /// Take interrupts at once, as emulators do: no core goes on where it could take one. On a processor one may come later
+    #[arg(long, help_heading = "Exploration")]
+    prompt: bool,
 
     /// The schedule that `replay` follows, as text or as a file such as --save writes; its settings are used
     #[arg(long, value_name = "SCHEDULE", help_heading = "Exploration", required_if_eq("strategy", "replay"))]
@@ -134,10 +139,23 @@ Examples:
                                                   one execution, told step by step
                                                   with --explain OUTCOME
 
+Words:
+  state            where every core is, what its buffer holds, memory and devices
+                   at one moment; equal ones are met once, and those between
+                   which order makes no difference are not counted
+  execution        a way from the region's beginning to a state in which nothing
+                   more is possible, as far as ways differ in their last step
+  delayed drain    a store that others could see leaves its buffer only after
+                   another core has gone on, or not before the run ends
+  shared access    an instruction of a core that touches memory which another
+                   core, or a device, accesses, too, and one of them writes
+  complete         nothing was cut off: what is not listed cannot happen
+
 Exit codes: 0 every outcome is there and none is a violation, 1 a violation: an
 exit code other than 0, a fault, a deadlock or livelock, an outcome that the
 program's stanza does not list or one that must be reached and cannot,
-2 bad use or bad input, 3 a bound was reached before an answer.";
+2 bad use or bad input, 3 a bound was reached before an answer, or nothing in the
+region could be seen by another core, so that there is nothing to prove.";
 
 impl Explore {
     /// Explores.
@@ -154,6 +172,7 @@ impl Explore {
         if self.sheet.is_some() && self.outcome != Outcomes::Screen {
             return refuse("--sheet shows the distinct screens: say --outcome screen, too");
         }
+        surveyor.wait_with(self.interrupts());
         if self.outcome == Outcomes::Screen {
             surveyor.judge_by(Judging::Screen);
         }
@@ -189,7 +208,7 @@ impl Explore {
                 .collect(),
         };
         spinner.set_message("looking for a short way to tell");
-        let told: Vec<Option<Told>> = surveys.iter().map(|survey| self.tell(&mut surveyor, survey)).collect();
+        let told = threads.install(|| self.tell_all(&mut surveyor, &surveys, &plan, &limits));
         spinner.finish_and_clear();
         let files = self.save(&target, &surveys)?;
         let symbols = surveyor.image().symbols();
@@ -262,19 +281,60 @@ impl Explore {
             bound: self.bound.unwrap_or(usual.bound),
             runs: self.runs.unwrap_or(usual.runs),
             seed: self.seed.unwrap_or(usual.seed),
+            interrupts: self.interrupts(),
             ..usual
         })
     }
 
-    /// A way to the outcome asked for, or to the first violation.
-    fn tell(&self, surveyor: &mut Surveyor, survey: &Survey) -> Option<Told> {
+    /// When interrupts come.
+    fn interrupts(&self) -> Interrupts {
+        if self.prompt { Interrupts::Prompt } else { Interrupts::Late }
+    }
+
+    /// Of each survey a way to the outcome asked for, or to the first violation. One that is possible under `sc`, too, is told
+    /// under `sc`: how stores are late is no part of that story, and no fence prevents it.
+    fn tell_all(&self, surveyor: &mut Surveyor, surveys: &[Survey], plan: &Plan, limits: &Limits) -> Vec<Option<Told>> {
+        let sc = |survey: &Survey| survey.model == MemoryModel::SC;
+        let mut explored_anew: Option<Survey> = None;
+        let mut all = Vec::new();
+        for survey in surveys {
+            let Some((outcome, is_violation)) = self.worth_telling(survey) else {
+                all.push(None);
+                continue;
+            };
+            let mut told_survey = survey;
+            if is_violation && !sc(survey) && plan.strategy != Strategy::REPLAY && self.schedule.is_none() {
+                let known = surveys.iter().find(|survey| sc(survey));
+                let of_sc = match known {
+                    Some(known) => known,
+                    None => explored_anew.get_or_insert_with(|| surveyor.survey(plan, MemoryModel::SC, limits)),
+                };
+                let same = of_sc.outcomes.get(&outcome);
+                if same.is_some_and(|reached| reached.is_violation(&outcome)) {
+                    told_survey = of_sc;
+                }
+            }
+            let time = self.time.map(Duration::from_secs);
+            let told = surveyor.explain(told_survey, &outcome, time);
+            all.push(told.map(|(explanation, schedule)| Told {
+                is_possible_under_sc: is_violation && sc(told_survey) && !sc(survey),
+                interrupts: told_survey.outcomes[&outcome].interrupts,
+                outcome,
+                explanation,
+                schedule,
+            }));
+        }
+        all
+    }
+
+    /// The outcome asked for, or the first violation, and whether it is one.
+    fn worth_telling(&self, survey: &Survey) -> Option<(Outcome, bool)> {
         let is_wanted = |(outcome, reached): &(&Outcome, &Reached)| match &self.explain {
             Some(text) => outcome.to_string() == *text,
             None => reached.is_violation(outcome),
         };
-        let (outcome, _) = survey.outcomes.iter().find(is_wanted)?;
-        let (explanation, schedule) = surveyor.explain(survey, outcome, self.time.map(Duration::from_secs))?;
-        Some(Told { outcome: outcome.clone(), explanation, schedule })
+        let (outcome, reached) = survey.outcomes.iter().find(is_wanted)?;
+        Some((outcome.clone(), reached.is_violation(outcome)))
     }
 
     /// Writes the schedules, and says where; `None` for one that is too long to be replayed.
@@ -341,4 +401,7 @@ pub(super) struct Told {
     outcome: Outcome,
     explanation: Explanation,
     schedule: Schedule,
+    /// What it is told of needs no store that is late, though the model asked for has such stores.
+    is_possible_under_sc: bool,
+    interrupts: Interrupts,
 }

@@ -85,6 +85,10 @@ impl ExploredGuest {
             Err(error @ NoRegion::Ended { .. }) => {
                 refuse(format!("`{name}` has no region to explore: {error}; {way_out}"))
             }
+            Err(error @ NoRegion::EndsFirst { .. }) => Err(Failure::Undecided(format!(
+                "`{name}` has no region to explore: {error}; exchange the two, or let every core that takes part come to both \
+                 (programs/BOOT.md)"
+            ))),
             Err(error @ NoRegion::StepLimit(_)) => Err(Failure::Undecided(format!("`{name}`: {error}; {way_out}"))),
             Err(error @ NoRegion::TimeLimit(_)) => {
                 Err(Failure::Undecided(format!("`{name}`: {error}; raise --time, {way_out}")))

@@ -7,9 +7,9 @@
 
 use super::limits::Cut;
 use super::op::Op;
-use super::survey::{DOES_NOT_END, Surveyor};
+use super::survey::{DOES_NOT_END, NOTHING_SHARED, Surveyor, WAITS_FOR_WHO_HAS_LEFT};
 use super::toggles::Toggles;
-use super::{End, Limits};
+use super::{End, Hangs, Limits};
 use crate::memory_model::MemoryModel;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
@@ -237,8 +237,21 @@ impl Doctor<'_> {
                 Judged::Right | Judged::Cut => (),
             }
         }
-        if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&explored) {
+        let time = self.limits.time.map(|time| time.saturating_sub(self.began.elapsed()));
+        let hangs = self.surveyor.hangs(&explored, &Limits { time, ..*self.limits });
+        if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&hangs, &explored) {
             return Verdict::Violated(places);
+        }
+        if hangs.is_late {
+            return self.given_up();
+        }
+        if !hangs.unsettled.is_empty() {
+            self.cuts.insert(WAITS_FOR_WHO_HAS_LEFT.into());
+            return Verdict::Unknown;
+        }
+        if explored.witness().is_some_and(|witness| witness.is_hollow()) {
+            self.cuts.insert(NOTHING_SHARED.into());
+            return Verdict::Unknown;
         }
         self.cuts.extend(explored.cuts().iter().map(ToString::to_string));
         if is_endless {
@@ -293,14 +306,9 @@ impl Surveyor {
         self.places(explored, number)
     }
 
-    fn places_on_the_way_to_a_hang(&mut self, explored: &super::Explored) -> Option<BTreeSet<u64>> {
-        if !explored.is_complete() {
-            return None;
-        }
-        let finals: Vec<u32> = explored.finals().iter().map(|it| it.number).collect();
-        let traps = super::hang::traps(&explored.found, &finals);
-        let first = *traps.first()?.first()?;
-        Some(self.places(explored, first))
+    fn places_on_the_way_to_a_hang(&mut self, hangs: &Hangs, explored: &super::Explored) -> Option<BTreeSet<u64>> {
+        let hang = hangs.proven.first()?;
+        Some(self.places(explored, hang.first))
     }
 
     fn places(&mut self, explored: &super::Explored, number: u32) -> BTreeSet<u64> {

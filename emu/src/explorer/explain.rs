@@ -9,7 +9,7 @@ use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use super::strategy::exhaustive;
 use super::survey::cores;
-use super::switches::{Count, Switches, left_behind};
+use super::switches::{Count, Switches, is_delayed_drain, left_behind};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -44,8 +44,10 @@ pub struct Explanation {
     pub stuck: Vec<Stuck>,
     /// How often another core goes on.
     pub switches: usize,
-    /// How many stores leave their buffer only after another core has gone on, or not before the run ends.
+    /// How many stores that others could see leave their buffer only after another core has gone on, or not before the run ends.
     pub delayed_drains: usize,
+    /// How many of them are still in their buffers when the run ends.
+    pub left_behind: usize,
     /// Whether there is no way with fewer.
     pub is_minimal: bool,
     /// The choices of the region.
@@ -69,6 +71,8 @@ pub struct Row {
     pub effects: Vec<Effect>,
     /// The core's store buffer afterwards, oldest first.
     pub buffer: Vec<Stored>,
+    /// It is a delayed drain: a store leaves its buffer only after another core has gone on.
+    pub is_delayed: bool,
     /// Which of the core's code does it; of an interrupt, its handler.
     #[serde(skip)]
     pub(super) level: Level,
@@ -244,7 +248,7 @@ impl Explorer {
             Some(number) => found.steps_to(number),
             None => self.steps_of(start, explored, first),
         };
-        let mut explanation = tell(&mut self.world, &start.0, &steps);
+        let mut explanation = tell(&mut self.world, &start.0, &steps, sharing);
         explanation.is_minimal = reached.is_some();
         if !others.is_empty() {
             let mut ways = Ways { world: &mut self.world, sharing, others: &other_names, deadline };
@@ -274,7 +278,7 @@ pub(super) enum Sought {
 }
 
 /// What happens on `steps` from `first` on.
-fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
+fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> Explanation {
     let mut rows = Vec::new();
     let mut choices = Vec::new();
     let mut state = first.clone();
@@ -282,6 +286,8 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
     let (mut switches, mut delayed_drains, mut last) = (0, 0, None);
     for &step in steps {
         let (mut row, next) = row(world, &state, step, &mut choices);
+        row.is_delayed = is_delayed_drain(sharing, &state, step, last);
+        delayed_drains += usize::from(row.is_delayed);
         follow(world, (&state, &next), step, &mut handlers, &mut row);
         state = next;
         match step {
@@ -289,12 +295,11 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
                 switches += usize::from(last.is_some_and(|last| last != core));
                 last = Some(core);
             }
-            Step::Drain(core, _) => delayed_drains += usize::from(last.is_some_and(|last| last != core)),
-            Step::Arrive => (),
+            Step::Drain(..) | Step::Arrive => (),
         }
         rows.push(row);
     }
-    delayed_drains += left_behind(&state, last);
+    let left_behind = left_behind(sharing, &state, last);
     let stuck = stuck(world, &state, &mut handlers);
     Explanation {
         rows,
@@ -303,7 +308,8 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         instead: None,
         stuck,
         switches,
-        delayed_drains,
+        delayed_drains: delayed_drains + left_behind,
+        left_behind,
         is_minimal: false,
         choices,
         pixels_from: None,
@@ -405,7 +411,7 @@ fn row(world: &mut World, state: &State, step: Step, choices: &mut Vec<Choice>) 
         Step::Operate(core) => (Some(core), place(world, core), effects(world, state, core)),
     };
     let buffer = core.map_or(Vec::new(), buffer);
-    let row = Row { core, pc, instruction, effects, buffer, level: Level::default() };
+    let row = Row { core, pc, instruction, effects, buffer, is_delayed: false, level: Level::default() };
     (row, next)
 }
 

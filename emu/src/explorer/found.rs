@@ -1,7 +1,7 @@
 //! What a strategy has found: states as they were met, and those in which nothing more is possible.
 
 use super::limits::Cut;
-use super::sharing::Sharing;
+use super::sharing::{Sharing, Witness};
 use super::state::{State, Step};
 use crate::choice::Choice;
 use crate::schedule::text_of;
@@ -22,6 +22,8 @@ pub(super) struct Found {
     pub(super) misfit: Option<Misfit>,
     /// What was shared in the end; `None` when nothing was left out.
     pub(super) sharing: Option<Sharing>,
+    /// What was met that one core does and another could see; `None` where that was not looked at.
+    pub(super) witness: Option<Witness>,
     pub(super) met: Vec<Met>,
     /// States in which nothing more is possible.
     pub(super) finals: Vec<(u32, State)>,
@@ -31,6 +33,8 @@ pub(super) struct Found {
     pub(super) executions: u64,
     /// Steps between states, for finding those that lead nowhere.
     pub(super) edges: Vec<(u32, u32)>,
+    /// Which of `edges`, by their places, a core takes that could have taken an interrupt instead.
+    pub(super) late: Vec<usize>,
     /// Whether `edges` are all there are, apart from those out of `open` states.
     pub(super) is_graph: bool,
     /// States from which there may be more steps than `edges` says, and second meetings of a state: nothing is claimed of them.
@@ -51,6 +55,14 @@ impl Found {
         steps
     }
 
+    /// Adds a step between two states; it `is_late` where its core could have taken an interrupt instead.
+    pub(super) fn add_edge(&mut self, from: u32, to: u32, is_late: bool) {
+        if is_late {
+            self.late.push(self.edges.len());
+        }
+        self.edges.push((from, to));
+    }
+
     /// Adds a path from the first state to another, and returns the other's number.
     pub(super) fn add_path(&mut self, steps: &[Step]) -> u32 {
         let mut number = 0;
@@ -68,6 +80,7 @@ impl Found {
         let renumbered = |it: u32| if it == 0 { number } else { it + shift };
         let met = rest.met.iter().filter_map(|met| met.from);
         self.met.extend(met.map(|(from, step)| Met { from: Some((renumbered(from), step)) }));
+        self.late.extend(rest.late.iter().map(|edge| edge + self.edges.len()));
         self.edges.extend(rest.edges.iter().map(|&(from, to)| (renumbered(from), renumbered(to))));
     }
 

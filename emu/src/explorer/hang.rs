@@ -3,48 +3,91 @@
 //! Of these, the ones that are never left once entered are what the cores wait in: strongly connected components without a
 //! way out (Tarjan, Depth-First Search and Linear Graph Algorithms, SIAM J. Comput. 1, 1972). All others lead into one.
 //! Costs a look at each step between states; more only where something hangs.
+//!
+//! Interrupts that can be taken may be late, and then a core goes on a little before it takes one. What could come to an end
+//! only by that is a hang all the same ([`Interrupts::Prompt`]): nobody may count on an interrupt's being late, and a line
+//! that asks again as soon as it has been served would then keep a core from ever executing an instruction of its own.
 
 use super::found::Found;
+use std::collections::HashSet;
 
-/// Groups of states that are never left once entered, and that no end is among: for each its states, the first met first.
+/// When interrupts are taken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Interrupts {
+    /// Now or some time later.
+    Late,
+    /// Before the core's next instruction.
+    Prompt,
+}
+
+/// A group of states that are never left once entered, and that no end is among.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Trap {
+    /// Its states, the one that was met first before the others.
+    pub(super) states: Vec<u32>,
+    /// Whether it is left when an interrupt is late.
+    pub(super) interrupts: Interrupts,
+}
+
+/// All traps: those that nothing leads out of, and those that only late interrupts lead out of.
 ///
 /// A state that may have more steps than are known counts as one from which an end can be reached: what is found here is proven.
-pub(super) fn traps(found: &Found, finals: &[u32]) -> Vec<Vec<u32>> {
-    let can_end = can_end(found, finals);
-    if can_end.iter().all(|can| *can) {
-        return Vec::new();
+pub(super) fn traps(found: &Found, finals: &[u32]) -> Vec<Trap> {
+    let can_end = can_end(found, finals, Interrupts::Late);
+    let mut traps = without_way_out(found, &can_end, Interrupts::Late, |state| !can_end[state]);
+    if !found.late.is_empty() {
+        let can_end_promptly = self::can_end(found, finals, Interrupts::Prompt);
+        let needs_delay = |state: usize| can_end[state] && !can_end_promptly[state];
+        traps.extend(without_way_out(found, &can_end_promptly, Interrupts::Prompt, needs_delay));
     }
-    let mut next: Vec<Vec<u32>> = vec![Vec::new(); can_end.len()];
-    for &(from, to) in &found.edges {
-        if !can_end[from as usize] {
-            next[from as usize].push(to);
-        }
-    }
-    let roots = (0..can_end.len() as u32).filter(|&state| !can_end[state as usize]);
-    let mut traps = Components::new(&next).without_way_out(roots);
-    traps.iter_mut().for_each(|members| members.sort_unstable());
     traps.sort_unstable();
-    traps.truncate(MOST_TRAPS);
     traps
 }
 
 /// Whether an end can be reached from every state.
 pub(super) fn every_state_can_end(found: &Found, finals: &[u32]) -> bool {
-    can_end(found, finals).iter().all(|can| *can)
+    can_end(found, finals, Interrupts::Late).iter().all(|can| *can)
 }
 
-/// More ways of waiting for ever than this are not told apart.
-const MOST_TRAPS: usize = 16;
+/// The steps between states, with interrupts like that.
+fn steps(found: &Found, interrupts: Interrupts) -> impl DoubleEndedIterator<Item = (usize, usize)> + '_ {
+    let late: HashSet<usize> = match interrupts {
+        Interrupts::Late => HashSet::new(),
+        Interrupts::Prompt => found.late.iter().copied().collect(),
+    };
+    let edges = found.edges.iter().enumerate();
+    edges.filter(move |(index, _)| !late.contains(index)).map(|(_, &(from, to))| (from as usize, to as usize))
+}
+
+/// Traps among the states that cannot end, of those that `counts` says yes to.
+fn without_way_out(
+    found: &Found,
+    can_end: &[bool],
+    interrupts: Interrupts,
+    counts: impl Fn(usize) -> bool,
+) -> Vec<Trap> {
+    if can_end.iter().all(|can| *can) {
+        return Vec::new();
+    }
+    let mut next: Vec<Vec<u32>> = vec![Vec::new(); can_end.len()];
+    for (from, to) in steps(found, interrupts).filter(|(from, _)| !can_end[*from]) {
+        next[from].push(to as u32);
+    }
+    let roots = (0..can_end.len()).filter(|&state| counts(state)).map(|state| state as u32);
+    let mut traps = Components::new(&next).without_way_out(roots);
+    traps.retain(|states| counts(states[0] as usize));
+    traps.iter_mut().for_each(|states| states.sort_unstable());
+    traps.into_iter().map(|states| Trap { states, interrupts }).collect()
+}
 
 /// From which states an end can be reached, or may be.
-fn can_end(found: &Found, finals: &[u32]) -> Vec<bool> {
+fn can_end(found: &Found, finals: &[u32], interrupts: Interrupts) -> Vec<bool> {
     let mut can_end = vec![false; found.met.len()];
     finals.iter().chain(&found.open).for_each(|&at| can_end[at as usize] = true);
     // States were met nearest first, so that a look or two from the last to the first are enough.
     loop {
         let mut is_changed = false;
-        for &(from, to) in found.edges.iter().rev() {
-            let (from, to) = (from as usize, to as usize);
+        for (from, to) in steps(found, interrupts).rev() {
             is_changed |= can_end[to] && !can_end[from];
             can_end[from] |= can_end[to];
         }

@@ -17,6 +17,13 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct LocalId(u32);
 
+impl LocalId {
+    /// From 0, without gaps.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What an operation reads: up to 16 bytes, as a number.
 pub(super) type Input = u128;
 

@@ -74,6 +74,8 @@ pub enum Beyond {
     NonMaskable,
     /// A core is reset or started.
     StartsCores,
+    /// A core that others were to wait for comes to its end; said only of what is looked at behind the region.
+    ComesToItsEnd,
     /// Too many instructions in a row without an operation that others could observe.
     TooLong,
 }
@@ -89,6 +91,7 @@ impl std::fmt::Display for Beyond {
             Beyond::RunsTimer => "goes on while a timer or another device does things by itself",
             Beyond::NonMaskable => "goes on with a non-maskable interrupt on its way",
             Beyond::StartsCores => "resets or starts a core",
+            Beyond::ComesToItsEnd => "comes to its end",
             Beyond::TooLong => "has executed too many instructions without touching memory or devices",
         })
     }

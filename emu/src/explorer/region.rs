@@ -6,6 +6,7 @@
 //! exploring, and a schedule for an outcome is the choices of all three parts in a row.
 
 use super::Placed;
+use super::circle::Circle;
 use crate::choice::Choice;
 use crate::core::decode::Mark;
 use crate::core::{Core, CoreId};
@@ -28,6 +29,8 @@ pub struct Region {
     start: Snapshot,
     /// The choices that led there.
     before: Vec<Choice>,
+    /// The cores that begin it; the others have halted.
+    entered: Vec<CoreId>,
 }
 
 /// Why a guest has no region to explore.
@@ -39,6 +42,13 @@ pub enum NoRegion {
         stop: Stop,
         /// The last line that it had written to the serial port, empty without one.
         said: String,
+    },
+    /// A core came to the mark that ends it first.
+    EndsFirst {
+        /// Which core.
+        core: CoreId,
+        /// Linear address of the instruction behind the mark.
+        pc: u64,
     },
     /// It had not come there after so many steps.
     StepLimit(u64),
@@ -52,6 +62,13 @@ impl std::fmt::Display for NoRegion {
             NoRegion::Ended { stop, said } => {
                 write!(f, "{stop} before every core had come to the mark `xchg bx, bx`")?;
                 if said.is_empty() { Ok(()) } else { write!(f, ", and last said `{said}`") }
+            }
+            NoRegion::EndsFirst { core, pc } => {
+                write!(
+                    f,
+                    "{core} has come to the mark `xchg cx, cx` right before {pc:#x}, which ends a region, without having come to \
+                     `xchg bx, bx`, which begins one"
+                )
             }
             NoRegion::StepLimit(steps) => {
                 write!(f, "after {steps} steps not every core had come to the mark `xchg bx, bx`")
@@ -103,6 +120,16 @@ pub struct Ending {
     pub steps_after: u64,
     /// Why it stopped; `None` when it had not after the steps allowed.
     pub stop: Option<Stop>,
+    /// It has not stopped, and will not as it goes on: it has come back to a state.
+    pub goes_round: bool,
+}
+
+/// How a guest went on that is not told of.
+pub(super) struct Aftermath {
+    /// Why it stopped; `None` when it had not after the steps allowed.
+    pub(super) stop: Option<Stop>,
+    /// It has not stopped, and will not as it goes on.
+    pub(super) goes_round: bool,
 }
 
 impl Region {
@@ -112,7 +139,7 @@ impl Region {
     /// That does not happen within `max_steps` and, where it is bounded, this time.
     pub fn find(mut machine: Machine, max_steps: u64, time: Option<Duration>) -> Result<Region, NoRegion> {
         let began = Instant::now();
-        machine.set_break(Some(|event| matches!(event, Event::Marked { mark: Mark::Begin, .. })));
+        machine.set_break(Some(|event| matches!(event, Event::Marked { .. })));
         let cores = usize::from(machine.settings().cores);
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
         let mut said = LastLine::default();
@@ -122,6 +149,9 @@ impl Region {
             for line in &events {
                 match line.event {
                     Event::Marked { core, mark: Mark::Begin } => turns.is_there[core.index()] = true,
+                    Event::Marked { core, mark: Mark::End } => {
+                        return Err(NoRegion::EndsFirst { core, pc: machine.linear_pc(core) });
+                    }
                     Event::Serial { byte } => said.take(byte),
                     _ => (),
                 }
@@ -139,15 +169,17 @@ impl Region {
         if turns.is_there.iter().all(|is_there| !is_there) {
             return Err(NoRegion::Ended { stop: Stop::AllHalted, said: said.text() });
         }
-        Ok(Region::here(machine, turns.choices))
+        let entered = cores_of(&turns.is_there);
+        Ok(Region::here(machine, turns.choices, entered))
     }
 
     /// The region begins where `machine` is now, about to start.
     pub fn whole(machine: Machine) -> Region {
-        Region::here(machine, Vec::new())
+        let entered = cores_of(&vec![true; usize::from(machine.settings().cores)]);
+        Region::here(machine, Vec::new(), entered)
     }
 
-    fn here(mut machine: Machine, mut before: Vec<Choice>) -> Region {
+    fn here(mut machine: Machine, mut before: Vec<Choice>, entered: Vec<CoreId>) -> Region {
         // What is on its way to a device arrives before the region begins.
         while machine.apply(Choice::Arrive).is_ok() {
             before.push(Choice::Arrive);
@@ -155,7 +187,12 @@ impl Region {
         machine.set_break(None);
         machine.take_events();
         let start = machine.snapshot();
-        Region { machine, start, before }
+        Region { machine, start, before, entered }
+    }
+
+    /// The cores that begin it. The others had halted before.
+    pub fn entered(&self) -> &[CoreId] {
+        &self.entered
     }
 
     /// The machine at the beginning, to explore on.
@@ -190,16 +227,18 @@ impl Region {
         machine.set_details(false);
         let mut turns =
             Turns { is_there: vec![false; usize::from(machine.settings().cores)], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
+        let (mut circle, mut goes_round) = (Circle::default(), false);
+        while turns.go_on(machine, max_steps) && !goes_round {
             turns.round(machine);
             events.extend(machine.take_events());
+            goes_round = machine.stop().is_none() && circle.closes(machine);
         }
         let choices = [self.before.as_slice(), choices, &turns.choices].concat();
-        Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied() }
+        Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied(), goes_round }
     }
 
-    /// Goes on to the end from a state of the region's end; returns why it stopped.
-    pub(super) fn finish_from(&mut self, placed: &Placed, max_steps: u64) -> Option<Stop> {
+    /// Goes on to the end from a state of the region's end.
+    pub(super) fn finish_from(&mut self, placed: &Placed, max_steps: u64) -> Aftermath {
         let machine = &mut self.machine;
         machine.restore(&self.start);
         for (index, local) in placed.locals.iter().enumerate() {
@@ -213,11 +252,13 @@ impl Region {
         machine.set_details(false);
         let cores = placed.locals.len();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
-        while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
+        let (mut circle, mut goes_round) = (Circle::default(), false);
+        while turns.go_on(machine, max_steps) && !goes_round {
             turns.round(machine);
             machine.take_events();
+            goes_round = machine.stop().is_none() && circle.closes(machine);
         }
-        machine.stop().copied()
+        Aftermath { stop: machine.stop().copied(), goes_round }
     }
 
     /// The machine, after [`Region::finish`] at the end of that run.
@@ -229,6 +270,12 @@ impl Region {
     pub fn finished(&mut self) -> &mut Machine {
         &mut self.machine
     }
+}
+
+/// The cores of which it says so.
+fn cores_of(is_so: &[bool]) -> Vec<CoreId> {
+    let indices = (0..is_so.len()).filter(|&index| is_so[index]);
+    indices.map(|index| CoreId(index as u8)).collect()
 }
 
 /// Cores taking turns in a fixed order.
@@ -246,6 +293,11 @@ impl Turns {
             self.is_there[index] || core.is_halted() && !machine.may_interrupt(CoreId(index as u8))
         };
         cores.iter().enumerate().all(waits) && (self.is_there.contains(&true) || machine.stop().is_some())
+    }
+
+    /// Whether the guest is followed further, which has left its region.
+    fn go_on(&self, machine: &Machine, max_steps: u64) -> bool {
+        machine.stop().is_none() && self.steps <= max_steps && self.choices.len() <= MOST_TURNS
     }
 
     /// One turn of each core that does not wait.

@@ -1,6 +1,7 @@
 //! Which memory cores share: accesses to what no two of them contend for are nobody else's business.
 
 use super::delta::granules;
+use super::local::LocalId;
 use super::op::{Op, Place};
 use super::stage::granules_of;
 use crate::core::CoreId;
@@ -16,6 +17,47 @@ pub(super) struct Sharing {
     contended: FxHashSet<u64>,
     /// Nothing is private.
     is_all: bool,
+    /// Of each local state, a bit set of the cores whose operation in it has been noted.
+    noted: Vec<u64>,
+    /// Which instruction of which core accesses which granule.
+    accesses: FxHashSet<(CoreId, u64, u64)>,
+    /// Which instruction of which core reaches a device.
+    device_accesses: FxHashSet<(CoreId, u64)>,
+    /// A bit set of the cores that take interrupts.
+    interrupted: u64,
+}
+
+/// What a core may do, met in an exploration.
+#[derive(Clone)]
+pub(super) struct Note {
+    pub(super) core: CoreId,
+    /// Which operation.
+    pub(super) op: Op,
+    /// The local state in which the core performs it, and the linear address of the instruction; `None` of what the processor
+    /// does by itself, and of stores whose instruction is over.
+    pub(super) of: Option<(LocalId, u64)>,
+    /// It belongs to an interrupt.
+    pub(super) is_interrupt: bool,
+}
+
+/// What of an exploration one core does and another could see: without any of it, all orders are alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Witness {
+    /// Instructions that access memory which two cores contend for, or a core and a device.
+    pub shared_accesses: usize,
+    /// Instructions that reach devices.
+    pub device_accesses: usize,
+    /// Cores that have such instructions.
+    pub cores_at_devices: usize,
+    /// Cores that are interrupted.
+    pub interrupted_cores: usize,
+}
+
+impl Witness {
+    /// Whether nothing that a core does could be seen by another, or by a handler that interrupts it.
+    pub fn is_hollow(&self) -> bool {
+        self.shared_accesses == 0 && self.cores_at_devices < 2 && self.interrupted_cores == 0
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -30,21 +72,46 @@ impl Sharing {
         Sharing { is_all: true, ..Sharing::default() }
     }
 
-    /// Notes that `core` may perform `op` on a machine with so much RAM. Returns whether a granule was found to be contended
-    /// that was not known to be.
-    pub(super) fn note(&mut self, core: CoreId, op: &Op, ram_bytes: u64) -> bool {
+    /// Notes what a core may do on a machine with so much RAM. Returns whether a granule was found to be contended that was not
+    /// known to be.
+    pub(super) fn note(&mut self, note: &Note, ram_bytes: u64) -> bool {
+        let &Note { core, ref op, of, is_interrupt } = note;
         let mut is_news = false;
-        touched(core, op, ram_bytes, &mut |granule, seen| is_news |= self.see(granule, seen));
+        touched(core, op, ram_bytes, &mut |granule, seen| {
+            is_news |= self.see(granule, seen);
+            self.accesses.extend(of.map(|(_, pc)| (core, pc, granule)));
+        });
+        if let Some((local, pc)) = of {
+            if self.noted.len() <= local.index() {
+                self.noted.resize(local.index() + 1, 0);
+            }
+            self.noted[local.index()] |= bit_of(core);
+            if *op == Op::Device {
+                self.device_accesses.insert((core, pc));
+            }
+        }
+        if is_interrupt {
+            self.interrupted |= bit_of(core);
+        }
         is_news
     }
 
-    /// Whether all of that has been noted before.
-    pub(super) fn knows(&self, core: CoreId, op: &Op, ram_bytes: u64) -> bool {
-        let mut is_known = true;
-        touched(core, op, ram_bytes, &mut |granule, seen| {
-            is_known &= self.seen.get(&granule).is_some_and(|known| known.has(seen));
-        });
-        is_known
+    /// Whether the operation that `core` performs in that local state has been noted before.
+    pub(super) fn knows(&self, core: CoreId, local: LocalId) -> bool {
+        self.noted.get(local.index()).is_some_and(|cores| cores & bit_of(core) != 0)
+    }
+
+    /// What has been seen that another could see.
+    pub(super) fn witness(&self) -> Witness {
+        let shared = self.accesses.iter().filter(|(_, _, granule)| self.contended.contains(granule));
+        let shared: FxHashSet<(CoreId, u64)> = shared.map(|&(core, pc, _)| (core, pc)).collect();
+        let at_devices: FxHashSet<CoreId> = self.device_accesses.iter().map(|(core, _)| *core).collect();
+        Witness {
+            shared_accesses: shared.len(),
+            device_accesses: self.device_accesses.len(),
+            cores_at_devices: at_devices.len(),
+            interrupted_cores: self.interrupted.count_ones() as usize,
+        }
     }
 
     /// Whether no two contend for any of `length` bytes at `address`.
@@ -66,15 +133,9 @@ impl Sharing {
     }
 }
 
-impl Seen {
-    fn has(self, other: Seen) -> bool {
-        self.readers & other.readers == other.readers && self.writers & other.writers == other.writers
-    }
-}
-
 /// Calls `see` with each granule that `op` of `core` touches, and how.
 fn touched(core: CoreId, op: &Op, ram_bytes: u64, see: &mut impl FnMut(u64, Seen)) {
-    let bit = 1 << core.0;
+    let bit = bit_of(core);
     let (reads, writes) = (Seen { readers: bit, writers: 0 }, Seen { readers: 0, writers: bit });
     match op {
         Op::Load(place) => granules(place.address, place.length).for_each(|at| see(at, reads)),
@@ -98,6 +159,10 @@ fn touched(core: CoreId, op: &Op, ram_bytes: u64, see: &mut impl FnMut(u64, Seen
         | Op::Fault { .. }
         | Op::Beyond { .. } => (),
     }
+}
+
+fn bit_of(core: CoreId) -> u64 {
+    1 << core.0
 }
 
 /// The bit of devices among the readers: one more than there can be cores is not a bit, so the last core's is shared, which

@@ -8,10 +8,10 @@ use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::cpu_state::{CpuState, SegmentName, gpr};
 use crate::core::decode::{self, Class, Mark};
-use crate::core::interruption::Source;
+use crate::core::interruption::{Openness, Source};
 use crate::core::tlb::Side;
 use crate::core::{Activity, CoreId, paging};
-use crate::machine::staging::Local;
+use crate::machine::staging::{Local, Standing};
 use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
@@ -85,6 +85,8 @@ pub(super) struct Stage {
     time: Ticks,
     /// One engine executes all cores' instructions.
     is_shared: bool,
+    /// What the mark that ends the region is to the core whose operation is tried.
+    standing: Standing,
 }
 
 /// What the rest of the machine is while an operation is tried.
@@ -126,6 +128,7 @@ impl Stage {
             board,
             time,
             is_shared,
+            standing: Standing::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl Stage {
             board: self.board.clone(),
             time: self.time,
             is_shared: self.is_shared,
+            standing: Standing::default(),
         }
     }
 
@@ -186,8 +190,7 @@ impl Stage {
 
     /// Tries the next operation of `core` in local state `id`, with `around` being as it is.
     pub(super) fn try_out(&mut self, core: CoreId, id: LocalId, around: &Around, locals: &mut Locals) -> Tried {
-        let seat = self.seat(core);
-        self.machine.stage(seat, locals.local(id));
+        let seat = self.put_core(core, locals.local(id));
         let pc = self.machine.linear_pc(seat);
         let (kind, _) = self.kind(seat, pc);
         let still = |op: Op| Tried {
@@ -204,7 +207,13 @@ impl Stage {
             return still(Op::Finished);
         }
         match kind {
-            Kind::End => return still(Op::Finished),
+            _ if self.standing == (Standing::Behind { pc }) => return still(Op::Finished),
+            Kind::End => match self.standing {
+                Standing::InRegion if !is_in_shadow(locals.local(id)) => return still(Op::Finished),
+                // The shadow ends with the mark, and interrupts can come: the core rests right behind it.
+                Standing::InRegion => return self.pass_mark(seat, around, locals),
+                Standing::Behind { .. } | Standing::Outside => (),
+            },
             Kind::Operation(Class::TimeStamp | Class::ReadMsr) => {
                 return still(Op::Beyond { pc, reason: Beyond::ReadsTime });
             }
@@ -252,6 +261,19 @@ impl Stage {
         tried
     }
 
+    /// The core on `seat` executes the mark at which it is, and rests behind it.
+    fn pass_mark(&mut self, seat: CoreId, around: &Around, locals: &mut Locals) -> Tried {
+        let touched = self.put(around);
+        self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false }).expect("a staged core can run");
+        self.machine.take_events();
+        self.machine.staged_stop().take();
+        self.take_back(&touched);
+        self.standing = Standing::Behind { pc: self.machine.linear_pc(seat) };
+        let to = locals.number(self.local(seat));
+        let edge = Edge { to, taken: Taken::Step, then: 0, writes: Vec::new() };
+        Tried { op: Op::Nothing, input: 0, edge, board: None, stop: None }
+    }
+
     /// The oldest posted write arrives: the devices afterwards, and whether that ends the run.
     pub(super) fn arrive(&mut self, around: &Around) -> (Board, Option<Stop>) {
         let touched = self.put(around);
@@ -273,8 +295,7 @@ impl Stage {
         around: &Around,
         locals: &mut Locals,
     ) -> Option<Interrupted> {
-        let seat = self.seat(core);
-        self.machine.stage(seat, locals.local(id));
+        let seat = self.put_core(core, locals.local(id));
         let mut touched = self.put(around);
         let choice = Choice::Interrupt { core: seat };
         let is_taken = self.machine.apply(choice).is_ok();
@@ -336,6 +357,29 @@ impl Stage {
         tlb.translate(Side::Data, linear, &paging::Mode::of(cpu), &self.base)
     }
 
+    /// Puts `core` into `local`; returns which of the machine's cores that is.
+    fn put_core(&mut self, core: CoreId, local: &Local) -> CoreId {
+        let seat = self.seat(core);
+        self.machine.stage(seat, local);
+        self.standing = local.standing;
+        seat
+    }
+
+    /// The local state now of the core on `seat`.
+    fn local(&mut self, seat: CoreId) -> Local {
+        Local { standing: self.standing, ..self.machine.local(seat) }
+    }
+
+    /// Whether the core is where it stays until an interrupt comes, or does something that is more than local.
+    fn is_at_operation(&mut self, seat: CoreId, pc: u64) -> bool {
+        match self.kind(seat, pc).0 {
+            _ if self.standing == (Standing::Behind { pc }) => true,
+            Kind::Local | Kind::Begin => false,
+            Kind::End => self.standing != Standing::Outside,
+            Kind::Operation(_) | Kind::Return | Kind::Unknown => true,
+        }
+    }
+
     fn seat(&self, core: CoreId) -> CoreId {
         if self.is_shared { CoreId(0) } else { core }
     }
@@ -350,11 +394,11 @@ impl Stage {
             let pc = self.machine.linear_pc(seat);
             let is_halted = self.machine.outer_state().cores[seat.index()].is_halted();
             // Where interrupts are let in, each instruction is a scheduling point.
-            if is_halted || self.machine.is_open(seat) || !matches!(self.kind(seat, pc).0, Kind::Local | Kind::Begin) {
+            if is_halted || self.machine.is_open(seat) || self.is_at_operation(seat, pc) {
                 break None;
             }
             if steps == check_at {
-                let now = self.machine.local(seat);
+                let now = self.local(seat);
                 if seen.as_ref() == Some(&now) {
                     break Some(Op::Diverges);
                 }
@@ -380,14 +424,31 @@ impl Stage {
             }
             steps += taken.expect("a staged core can run");
         };
-        (locals.number(self.machine.local(seat)), steps, end)
+        (locals.number(self.local(seat)), steps, end)
+    }
+
+    /// The lowest of the linear addresses in the loop that `core` goes round from `local` on, without an operation.
+    pub(super) fn loop_of(&mut self, core: CoreId, local: &Local) -> u64 {
+        let seat = self.put_core(core, local);
+        let mut lowest = self.machine.linear_pc(seat);
+        for _ in 0..LONGEST_LOCAL_RUN {
+            if self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false }).is_err() {
+                break;
+            }
+            self.machine.take_events();
+            lowest = lowest.min(self.machine.linear_pc(seat));
+            if self.machine.linear_pc(seat) == local.cpu.linear_pc() && self.local(seat) == *local {
+                break;
+            }
+        }
+        lowest
     }
 
     /// Whether the core is in the local state `seen` again.
     fn is_seen(&mut self, seat: CoreId, seen: &mut Option<Local>) -> bool {
         let Some(seen) = seen else { return false };
         // Only the registers' address is compared at every step; the whole state only where that is equal.
-        self.machine.linear_pc(seat) == seen.cpu.linear_pc() && self.machine.local(seat) == *seen
+        self.machine.linear_pc(seat) == seen.cpu.linear_pc() && self.local(seat) == *seen
     }
 
     /// Puts memory as `around`'s core sees it, and the devices, in place. Returns what it changed.
@@ -496,6 +557,12 @@ impl Stage {
         let translate = |byte| core.tlb.translate(Side::Code, byte, &mode, &self.base);
         bytes.filter_map(translate).map(|at| at.0).collect()
     }
+}
+
+/// Whether the next instruction is in the shadow of STI or MOV SS, after which interrupts are let in.
+fn is_in_shadow(local: &Local) -> bool {
+    let openness = Openness::of(&local.cpu);
+    openness.contains(Openness::INTERRUPT_FLAG | Openness::SHADOW)
 }
 
 fn kind_of_store(class: Class, memory: MemoryType) -> StoreKind {

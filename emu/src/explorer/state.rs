@@ -6,6 +6,7 @@
 
 use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
+use super::hang::Interrupts;
 use super::limits::Cut;
 use super::local::{Input, LocalId, Locals, fingerprint, input_of};
 use super::op::{Beyond, Op, Place, Taken};
@@ -96,6 +97,10 @@ pub(super) struct World {
     pub(super) boards: Boards,
     pub(super) model: MemoryModel,
     pub(super) capacity: Capacity,
+    /// Whether cores may go on where they could take an interrupt instead.
+    pub(super) interrupts: Interrupts,
+    /// Cores behind whose end nothing is followed ([`Beyond::ComesToItsEnd`]).
+    pub(super) awaited: Vec<CoreId>,
     /// Fences that the program does not have, and fences of its own that are left out.
     pub(super) toggles: Toggles,
     /// The devices that were judged last, and why they cannot be followed, if so.
@@ -126,6 +131,8 @@ impl World {
             boards: self.boards.fork(),
             model: self.model,
             capacity: self.capacity,
+            interrupts: self.interrupts,
+            awaited: self.awaited.clone(),
             toggles: self.toggles.clone(),
             judged: None,
             beyond_op: None,
@@ -178,6 +185,9 @@ impl World {
         let (model, capacity) = (self.model, self.capacity);
         let at = &state.cores[core.index()];
         let buffer = &at.buffer;
+        if self.interrupts == Interrupts::Prompt && self.is_asked(state, core) {
+            return false;
+        }
         if !self.toggles.is_empty() && !buffer.is_empty() {
             let pc = self.locals.local(at.local).cpu.linear_pc();
             if self.toggles.full.contains(&pc) {
@@ -204,17 +214,25 @@ impl World {
 
     /// Whether `core` can take an interrupt in `state`: its buffer has drained, as for every interrupt.
     pub(super) fn can_interrupt(&self, state: &State, core: CoreId) -> bool {
-        let at = &state.cores[core.index()];
-        let local = self.locals.local(at.local);
+        state.cores[core.index()].buffer.is_empty() && self.is_asked(state, core)
+    }
+
+    /// Whether an interrupt waits for `core` in `state` and is let in, as soon as its buffer has drained.
+    fn is_asked(&self, state: &State, core: CoreId) -> bool {
+        let local = self.locals.local(state.cores[core.index()].local);
         let may_wake = match local.activity {
             Activity::Running | Activity::Halted => true,
             Activity::AwaitsStartUp => false,
         };
         may_wake
-            && at.buffer.is_empty()
             && local.partial.is_empty()
             && Openness::of(&local.cpu).admits_maskable()
             && self.boards.board(state.board).interrupts().maskable(core).is_some()
+    }
+
+    /// Whether `step` is one of a core that could take an interrupt instead, now or when its buffer has drained.
+    pub(super) fn is_late(&self, state: &State, step: Step) -> bool {
+        matches!(step, Step::Operate(core) if self.is_asked(state, core))
     }
 
     /// Everything that can happen in `state`.
@@ -279,7 +297,23 @@ impl World {
             Step::Operate(core) => self.operate(&mut next, core, choices),
             Step::Interrupt(core) => self.interrupt(&mut next, core, choices),
         }
+        self.look_for_awaited(&mut next);
         next
+    }
+
+    /// Nothing is followed any more once a core that is awaited has come to its end.
+    fn look_for_awaited(&mut self, state: &mut State) {
+        for index in 0..self.awaited.len() {
+            let is_followed = state.stop.is_none() && state.beyond.is_none();
+            if is_followed && *self.op(state, self.awaited[index]) == Op::Finished {
+                state.beyond = Some(Beyond::ComesToItsEnd);
+            }
+        }
+    }
+
+    /// The lowest of the linear addresses in the loop that `core` in that local state goes round without an operation.
+    pub(super) fn loop_of(&mut self, local: LocalId, core: CoreId) -> u64 {
+        self.stage.loop_of(core, self.locals.local(local))
     }
 
     fn operate(&mut self, state: &mut State, core: CoreId, choices: &mut Vec<Choice>) {

@@ -13,6 +13,7 @@ mod replay;
 mod walk;
 
 use super::found::Found;
+use super::hang::Interrupts;
 use super::limits::Limits;
 use super::state::{State, World};
 use crate::choice::Choice;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub seed: u64,
     /// What happens, from where exploration begins (`replay`).
     pub choices: Vec<Choice>,
+    /// Whether a core may go on where it could take an interrupt instead.
+    pub interrupts: Interrupts,
 }
 
 impl Strategy {
@@ -90,7 +93,14 @@ impl std::fmt::Debug for Strategy {
 
 impl Default for Plan {
     fn default() -> Plan {
-        Plan { strategy: Strategy::EXHAUSTIVE, bound: 2, runs: 1000, seed: 0, choices: Vec::new() }
+        Plan {
+            strategy: Strategy::EXHAUSTIVE,
+            bound: 2,
+            runs: 1000,
+            seed: 0,
+            choices: Vec::new(),
+            interrupts: Interrupts::Late,
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::explain::{Explanation, Sought, Wanted};
 use super::limits::{Cut, Limits};
-use super::region::{Ending, Region};
+use super::region::{Aftermath, Ending, Region};
 use super::toggles::Toggles;
-use super::{End, Explored, Explorer, Misfit, Plan, Start, Strategy};
+use super::waiting::{MOST_AFTERWARDS, Unsettled};
+use super::{End, Explored, Explorer, Hang, Hangs, Interrupts, Misfit, Plan, Start, Strategy};
 use crate::boot::BootError;
 use crate::choice::Choice;
 use crate::core::CoreId;
@@ -17,7 +18,7 @@ use crate::trace::Fault;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,14 @@ const LONGEST_ENDING: u64 = 20_000_000;
 
 /// Why nothing is complete when a guest was given up after its region.
 pub(super) const DOES_NOT_END: &str = "the guest does not end after its region, as far as it was followed";
+
+/// Why nothing is right when all that was explored cannot be seen by another core.
+pub(super) const NOTHING_SHARED: &str = "nothing that a core does in the region can be seen by another: no memory is shared \
+     there; let `xchg bx, bx` stand before the accesses that matter and `xchg cx, cx` behind them, on every core that takes part";
+
+/// Why nothing is right when a core waits in the region for another that has left it.
+pub(super) const WAITS_FOR_WHO_HAS_LEFT: &str = "cores wait in the region for what others do that have left it; \
+     let `xchg cx, cx` stand behind what ends their waiting";
 
 /// A guest at the beginning of its region, to be explored under one model after another.
 pub struct Surveyor {
@@ -37,6 +46,8 @@ pub struct Surveyor {
     /// Whether final states of the region lead to a violation.
     endings: HashMap<u128, Option<bool>>,
     judging: Judging,
+    /// When interrupts come behind a schedule that is followed.
+    interrupts: Interrupts,
 }
 
 /// Everything the guest can come to under a model.
@@ -49,7 +60,11 @@ pub struct Survey {
     pub explored: Explored,
     /// How long exploration took, and how long finding out what the final states mean.
     pub times: (Duration, Duration),
-    /// Not all final states were gone on from: the time was over.
+    /// The cores that have begun the region; the others had halted before.
+    pub entered: Vec<CoreId>,
+    /// Cores that wait in the region while others have left it, where it is not so, or not known, that this is for ever.
+    pub unsettled: BTreeSet<Unsettled>,
+    /// Not all final states were gone on from, or not all that wait for ever were looked at: the time was over.
     is_late: bool,
 }
 
@@ -84,6 +99,14 @@ pub enum Outcome {
     Deadlock(String),
     /// Cores go on for ever without getting anywhere.
     Livelock(String),
+}
+
+impl Outcome {
+    fn of(hang: Hang) -> Outcome {
+        // Where an interrupt comes again and again, a core goes on.
+        let is_still = !hang.changes && hang.interrupts == Interrupts::Late;
+        if is_still { Outcome::Deadlock(hang.whereabouts) } else { Outcome::Livelock(hang.whereabouts) }
+    }
 }
 
 impl std::fmt::Display for Outcome {
@@ -128,6 +151,8 @@ pub struct Reached {
     passing: Vec<usize>,
     /// A state from which no end is reached.
     hang: Option<u32>,
+    /// Whether that is a hang only as long as interrupts are taken at once.
+    pub interrupts: Interrupts,
 }
 
 /// Where a guest was when it was given up after its region.
@@ -176,7 +201,16 @@ impl Surveyor {
         machine.restore(region.machine());
         let mut explorer = Explorer::new(machine, &settings);
         let start = explorer.start_here(settings.cores);
-        Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default() })
+        Ok(Surveyor {
+            image,
+            settings,
+            region,
+            explorer,
+            start,
+            endings: HashMap::new(),
+            judging: Judging::default(),
+            interrupts: Interrupts::Late,
+        })
     }
 
     /// Explores under `model`, as `plan` says. The time of `limits` bounds exploring and finding out what the final states
@@ -211,7 +245,8 @@ impl Surveyor {
                         Some(Stop::Reset) => (),
                         None => given_up = Some(self.given_up(ending.steps_after)),
                     }
-                    let outcome = self.outcome_of(&ending);
+                    let hang = if ending.goes_round { self.hang_behind(model, limits) } else { None };
+                    let outcome = hang.unwrap_or_else(|| self.outcome_of(&ending));
                     let choices = self.worth_telling(&outcome, &region, ending);
                     (outcome, choices)
                 }
@@ -232,6 +267,7 @@ impl Surveyor {
                 given_up,
                 passing: Vec::new(),
                 hang: None,
+                interrupts: plan.interrupts,
             };
             let is_bad = new.is_violation(&outcome);
             let reached = outcomes.entry(outcome.clone()).or_insert_with(|| new.clone());
@@ -248,32 +284,66 @@ impl Surveyor {
                 reached.finals.push(index);
             }
         }
-        for hang in self.explorer.hangs(&self.start, &explored) {
-            let choices = [self.region.before(), &hang.path].concat();
-            let outcome =
-                if hang.changes { Outcome::Livelock(hang.whereabouts) } else { Outcome::Deadlock(hang.whereabouts) };
-            outcomes.entry(outcome).or_insert_with(|| Reached {
-                states: hang.states,
-                schedule: self.schedule(model, choices),
-                region: hang.path,
-                finals: Vec::new(),
-                sleeps: false,
-                exit_code: None,
-                screen: None,
-                fault: None,
-                given_up: None,
-                passing: Vec::new(),
-                hang: Some(hang.first),
-            });
+        let time = limits.time.map(|time| time.saturating_sub(began.elapsed()));
+        let Hangs { proven, unsettled, is_late: is_cut } =
+            self.explorer.hangs(&self.start, &explored, &Limits { time, ..*limits });
+        for hang in proven {
+            let (outcome, reached) = self.reached(model, hang);
+            outcomes.entry(outcome).or_insert(reached);
         }
-        Survey { model, outcomes, explored, times: (explored_in, began.elapsed() - explored_in), is_late }
+        let times = (explored_in, began.elapsed() - explored_in);
+        let entered = self.region.entered().to_vec();
+        Survey { model, outcomes, explored, times, entered, unsettled, is_late: is_late || is_cut }
+    }
+
+    /// Cores that wait for ever, as an outcome.
+    fn reached(&self, model: MemoryModel, hang: Hang) -> (Outcome, Reached) {
+        let Hang { path, states, first, interrupts, .. } = &hang;
+        let choices = [self.region.before(), path].concat();
+        let reached = Reached {
+            states: *states,
+            schedule: self.schedule(model, choices),
+            region: path.clone(),
+            finals: Vec::new(),
+            sleeps: false,
+            exit_code: None,
+            screen: None,
+            fault: None,
+            given_up: None,
+            passing: Vec::new(),
+            hang: Some(*first),
+            interrupts: *interrupts,
+        };
+        (Outcome::of(hang), reached)
+    }
+
+    /// How cores wait for ever in the state in which the guest goes round behind its region; `None` where it may end, or where
+    /// that cannot be told.
+    fn hang_behind(&mut self, model: MemoryModel, limits: &Limits) -> Option<Outcome> {
+        let settings = Settings { model: MemoryModel::SC, ..self.settings.clone() };
+        let mut machine = Machine::new(&self.image, settings).ok()?;
+        machine.restore(&self.region.finished().snapshot());
+        let mut explorer = Explorer::new(machine, &self.settings);
+        let start = explorer.start_behind(self.settings.cores);
+        let limits = Limits { states: MOST_AFTERWARDS, threads: 1, ..*limits };
+        let explored = explorer.explore(&start, model, &limits);
+        let hang = explorer.only_hangs(&start, &explored, &limits)?;
+        let whereabouts = format!("behind the region, {}", hang.whereabouts);
+        Some(Outcome::of(Hang { whereabouts, ..hang }))
     }
 
     /// The choices of the whole run; of one that does not end, those up to the end of its `region`.
     fn worth_telling(&self, outcome: &Outcome, region: &[Choice], ending: Ending) -> Vec<Choice> {
         match outcome {
-            Outcome::Unfinished => [self.region.before(), region].concat(),
-            _ => ending.choices,
+            Outcome::Unfinished | Outcome::Deadlock(_) | Outcome::Livelock(_) => {
+                [self.region.before(), region].concat()
+            }
+            Outcome::Reported(_)
+            | Outcome::Exited(_)
+            | Outcome::Screen(_)
+            | Outcome::Reset
+            | Outcome::AllHalted
+            | Outcome::Faulted(_) => ending.choices,
         }
     }
 
@@ -285,6 +355,7 @@ impl Surveyor {
     /// # Panics
     /// It is for another image, or for a machine with other settings than the model.
     pub fn replay(&mut self, schedule: &Schedule, limits: &Limits) -> Result<Survey, Misfit> {
+        let interrupts = self.interrupts;
         let Schedule { image, settings, choices } = schedule;
         let model = settings.model;
         assert_eq!(*image, self.image.hash(), "a schedule is followed on the image that it is for");
@@ -296,7 +367,7 @@ impl Surveyor {
         }
         let lead = before.len();
         let choices = given[lead..].to_vec();
-        let plan = Plan { strategy: Strategy::REPLAY, choices, ..Plan::default() };
+        let plan = Plan { strategy: Strategy::REPLAY, choices, interrupts, ..Plan::default() };
         let survey = self.survey(&plan, model, limits);
         if let Some(misfit) = survey.explored.misfit() {
             return Err(Misfit { at: lead + misfit.at, ..misfit.clone() });
@@ -309,6 +380,11 @@ impl Surveyor {
             }
         }
         Ok(survey)
+    }
+
+    /// From now on a schedule that is followed may leave cores where no end can be reached with `interrupts` like that.
+    pub fn wait_with(&mut self, interrupts: Interrupts) {
+        self.interrupts = interrupts;
     }
 
     /// From now on outcomes are told apart by this.
@@ -361,7 +437,9 @@ impl Surveyor {
             return known;
         }
         let placed = self.explorer.place(explored, index);
-        let is_bad = is_bad(self.region.finish_from(&placed, LONGEST_ENDING));
+        let Aftermath { stop, goes_round } = self.region.finish_from(&placed, LONGEST_ENDING);
+        let hangs = goes_round && self.hang_behind(explored.model, &Limits::default()).is_some();
+        let is_bad = is_bad(stop).or(hangs.then_some(true));
         self.endings.insert(name, is_bad);
         is_bad
     }
@@ -426,6 +504,11 @@ impl Surveyor {
         &self.image
     }
 
+    /// Ways in which cores wait for ever.
+    pub(super) fn hangs(&mut self, explored: &Explored, limits: &Limits) -> Hangs {
+        self.explorer.hangs(&self.start, explored, limits)
+    }
+
     /// What explores, and where it begins.
     pub fn explorer(&mut self) -> (&mut Explorer, &Start) {
         (&mut self.explorer, &self.start)
@@ -446,7 +529,13 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.has_all_finals() && !self.outcomes.contains_key(&Outcome::Unfinished)
+        self.has_all_finals() && self.unsettled.is_empty() && !self.outcomes.contains_key(&Outcome::Unfinished)
+    }
+
+    /// Whether the region has nothing in it that one core does and another could see: then no order of steps differs from
+    /// any other, and that all end well says nothing.
+    pub fn is_hollow(&self) -> bool {
+        self.explored.witness().is_some_and(|witness| witness.is_hollow())
     }
 
     /// Whether every state in which nothing more is possible has been met and gone on from.
@@ -466,7 +555,9 @@ impl Survey {
     /// Everything that makes it incomplete, in words.
     pub fn reasons(&self) -> Vec<String> {
         let endless = self.outcomes.contains_key(&Outcome::Unfinished).then(|| DOES_NOT_END.to_owned());
-        self.cuts().iter().map(ToString::to_string).chain(endless).collect()
+        let waits = (!self.unsettled.is_empty()).then(|| WAITS_FOR_WHO_HAS_LEFT.to_owned());
+        let hollow = self.is_hollow().then(|| NOTHING_SHARED.to_owned());
+        self.cuts().iter().map(ToString::to_string).chain(endless).chain(waits).chain(hollow).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Paths with few context switches: what a person can follow.
 //!
-//! A search by rising cost (Dijkstra 1959), where what costs is that another core goes on, and after that that a store
-//! leaves its buffer only when another core has gone on, or not before the run ends. Nothing is reduced here but what the running core does on its own:
+//! A search by rising cost (Dijkstra 1959), where what costs is that another core goes on, and after that that a store which
+//! others could see leaves its buffer only when another core has gone on, or not before the run ends. Nothing is reduced here but what the running core does on its own:
 //! orders that partial-order reduction takes for equal differ in how well they read.
 //!
 //! Bounded by a number of *preemptions* (switches away from a core that could have gone on; Musuvathi and Qadeer, PLDI 2007)
@@ -12,7 +12,7 @@ use super::limits::{Cut, Limits};
 use super::local::fingerprint;
 use super::op::Op;
 use super::reduction::is_own_business;
-use super::sharing::Sharing;
+use super::sharing::{Note, Sharing};
 use super::state::{State, Step, World};
 use crate::core::CoreId;
 use std::cmp::Reverse;
@@ -44,7 +44,8 @@ struct Node {
 #[derive(Default)]
 struct Graph {
     numbers: HashMap<u128, u32>,
-    edges: Vec<(u32, u32)>,
+    /// From where to where, and whether the step's core could have taken an interrupt instead.
+    edges: Vec<(u32, u32, bool)>,
     /// States all of whose steps, or enough to stand for them, are among the edges.
     closed: HashSet<u32>,
 }
@@ -56,7 +57,7 @@ impl Graph {
 
     fn into_found(self, found: &mut Found) {
         found.open = (0..found.met.len() as u32).filter(|number| !self.closed.contains(number)).collect();
-        found.edges = self.edges;
+        self.edges.into_iter().for_each(|(from, to, is_late)| found.add_edge(from, to, is_late));
         found.is_graph = true;
     }
 }
@@ -82,6 +83,7 @@ impl Switches<'_> {
         let mut queue = BinaryHeap::from([Reverse(((0, 0), 0usize))]);
         let mut best: HashMap<u128, Cost> = HashMap::new();
         let mut seen_finals = HashSet::new();
+        let mut seen = Sharing::default();
         while let Some(Reverse((cost, index))) = queue.pop() {
             let key = fingerprint(&(&nodes[index].state, nodes[index].last));
             if best.get(&key).is_some_and(|known| *known <= cost) {
@@ -101,6 +103,9 @@ impl Switches<'_> {
             if targets.is_some_and(|targets| targets.contains(&state.end_name())) {
                 return (found, Some(number));
             }
+            if targets.is_none() {
+                self.note(&state, &mut seen);
+            }
             let (steps, mut is_closed) = self.steps(&state, last, &mut found);
             if steps.is_empty() {
                 if seen_finals.insert(name) {
@@ -110,7 +115,7 @@ impl Switches<'_> {
             }
             let is_counted = self.is_counted(&state, last);
             for step in steps {
-                let cost = cost_of(step, last, is_counted, cost);
+                let cost = self.cost_of(&state, step, last, is_counted, cost);
                 if self.bound.is_some_and(|bound| cost.0 > bound) {
                     found.cuts.insert(Cut::Bound);
                     is_closed = false;
@@ -122,13 +127,13 @@ impl Switches<'_> {
                     Step::Operate(core) | Step::Interrupt(core) => Some(core),
                     Step::Drain(..) | Step::Arrive => last,
                 };
-                let cost = (cost.0, cost.1 + left_behind(&after, last) as u32);
+                let cost = (cost.0, cost.1 + left_behind(self.sharing, &after, last) as u32);
                 let next = found.met.len() as u32;
                 found.met.push(Met { from: Some((number, step)) });
                 let after_name = fingerprint(&after);
                 if targets.is_none() {
-                    let edge = (graph.number(name, number), graph.number(after_name, next));
-                    graph.edges.push(edge);
+                    let (from, to) = (graph.number(name, number), graph.number(after_name, next));
+                    graph.edges.push((from, to, self.world.is_late(&state, step)));
                 }
                 queue.push(Reverse((cost, nodes.len())));
                 nodes.push(Node { state: after, name: after_name, last, number: next });
@@ -139,8 +144,23 @@ impl Switches<'_> {
             }
         }
         graph.into_found(&mut found);
+        found.witness = targets.is_none().then(|| seen.witness());
         found.executions = found.finals.len() as u64;
         (found, None)
+    }
+
+    /// Notes what the cores do next in `state`.
+    fn note(&mut self, state: &State, seen: &mut Sharing) {
+        let ram_bytes = self.world.stage.base().ram_bytes();
+        for (index, at) in state.cores.iter().enumerate() {
+            let core = CoreId(index as u8);
+            let is_interrupt = self.world.can_interrupt(state, core);
+            let op = self.world.op(state, core).clone();
+            if is_interrupt || !seen.knows(core, at.local) && !matches!(op, Op::Beyond { .. }) {
+                let pc = self.world.locals.local(at.local).cpu.linear_pc();
+                seen.note(&Note { core, op, of: Some((at.local, pc)), is_interrupt }, ram_bytes);
+            }
+        }
     }
 
     /// What can happen, and whether that is all: only the running core's own business, if it has any.
@@ -167,6 +187,24 @@ impl Switches<'_> {
         }
     }
 
+    /// What it costs to take `step`, when it costs something or nothing that another core than `last` goes on.
+    fn cost_of(
+        &self,
+        state: &State,
+        step: Step,
+        last: Option<CoreId>,
+        is_counted: bool,
+        (switches, delays): Cost,
+    ) -> Cost {
+        match (step, last) {
+            (Step::Operate(core) | Step::Interrupt(core), Some(last)) if core != last => {
+                (switches + u32::from(is_counted), delays)
+            }
+            (Step::Drain(..), _) => (switches, delays + u32::from(is_delayed_drain(self.sharing, state, step, last))),
+            (Step::Operate(_) | Step::Interrupt(_) | Step::Arrive, _) => (switches, delays),
+        }
+    }
+
     /// Whether it costs something that another core than `last` goes on.
     fn is_counted(&mut self, state: &State, last: Option<CoreId>) -> bool {
         let Some(core) = last else { return false };
@@ -181,20 +219,18 @@ impl Switches<'_> {
     }
 }
 
-/// How many stores are still in their buffers where a run ends, after a step of another core than theirs, `last`'s.
-pub(super) fn left_behind(state: &State, last: Option<CoreId>) -> usize {
+/// How many stores that others could see are still in their buffers where a run ends, after a step of another core than theirs,
+/// `last`'s.
+pub(super) fn left_behind(sharing: &Sharing, state: &State, last: Option<CoreId>) -> usize {
     let cores = state.cores.iter().enumerate();
     let others = cores.filter(|(index, _)| state.stop.is_some() && last.is_none_or(|last| last.index() != *index));
-    others.map(|(_, at)| at.buffer.entries().len()).sum()
+    let entries = others.flat_map(|(_, at)| at.buffer.entries());
+    entries.filter(|entry| !sharing.is_private(entry.address, u64::from(entry.length))).count()
 }
 
-/// What it costs to take `step`, when it costs something or nothing that another core than `last` goes on.
-fn cost_of(step: Step, last: Option<CoreId>, is_counted: bool, (switches, delays): Cost) -> Cost {
-    match (step, last) {
-        (Step::Operate(core) | Step::Interrupt(core), Some(last)) if core != last => {
-            (switches + u32::from(is_counted), delays)
-        }
-        (Step::Drain(core, _), Some(last)) if core != last => (switches, delays + 1),
-        (Step::Operate(_) | Step::Interrupt(_) | Step::Drain(..) | Step::Arrive, _) => (switches, delays),
-    }
+/// Whether `step` lets a store that others could see leave its buffer only after another core than its own, `last`, has gone on.
+pub(super) fn is_delayed_drain(sharing: &Sharing, state: &State, step: Step, last: Option<CoreId>) -> bool {
+    let Step::Drain(core, index) = step else { return false };
+    let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];
+    last.is_some_and(|last| last != core) && !sharing.is_private(entry.address, u64::from(entry.length))
 }

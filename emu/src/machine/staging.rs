@@ -28,6 +28,22 @@ pub(crate) struct Local {
     pub(crate) held_breakpoints: u64,
     pub(crate) activity: Activity,
     pub(crate) random: u64,
+    pub(crate) standing: Standing,
+}
+
+/// What the mark at which the explored region ends is to a core.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub(crate) enum Standing {
+    /// The core rests there once it comes there.
+    #[default]
+    InRegion,
+    /// It has executed the mark, which was in the shadow of STI or MOV SS, and rests behind it, at this linear address.
+    Behind {
+        /// Where.
+        pc: u64,
+    },
+    /// An instruction that does nothing: what the core does after its region is looked at, too.
+    Outside,
 }
 
 impl Machine {
@@ -56,6 +72,7 @@ impl Machine {
             held_breakpoints: *held_breakpoints,
             activity: *activity,
             random: *random,
+            standing: Standing::default(),
         }
     }
 

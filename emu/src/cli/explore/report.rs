@@ -6,8 +6,10 @@ use crate::cli::explored_guest::variant;
 use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
 use crate::cli::table::{self, Align, counted, grouped};
+use fencepost::core::CoreId;
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::survey::{GivenUp, Outcome, Reached, Survey, Whereabouts};
+use fencepost::explorer::{Interrupts, Witness};
 use fencepost::loader::Symbols;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
@@ -37,6 +39,12 @@ struct ModelReport {
     model: &'static str,
     complete: bool,
     cuts: Vec<String>,
+    /// Interrupts were taken at once: orders in which one is late were not tried.
+    prompt: bool,
+    /// The cores that have begun the region.
+    entered: Vec<CoreId>,
+    /// What one core does and another could see; none where only some orders were tried.
+    witness: Option<Witness>,
     states: usize,
     transitions: u64,
     executions: u64,
@@ -53,6 +61,8 @@ struct ModelReport {
 #[derive(Serialize)]
 struct ToldRow {
     outcome: String,
+    /// It is told under `sc`: it comes about without any store being late.
+    is_possible_under_sc: bool,
     #[serde(flatten)]
     explanation: Explanation,
     replay: Option<String>,
@@ -149,8 +159,11 @@ impl ModelReport {
         let missing = wanted.filter(|text| !is_reached(text)).map(str::to_owned).collect();
         ModelReport {
             model: survey.model.name(),
-            complete: survey.is_complete(),
+            complete: survey.is_complete() && !survey.is_hollow(),
             cuts: survey.reasons(),
+            prompt: explore.prompt,
+            entered: survey.entered.clone(),
+            witness: survey.explored.witness(),
             states: survey.explored.states(),
             transitions: survey.explored.transitions(),
             executions: survey.explored.executions(),
@@ -160,7 +173,8 @@ impl ModelReport {
             missing,
             told: told.map(|told| ToldRow {
                 outcome: told.outcome.to_string(),
-                replay: again.by_text(&told.outcome, &told.schedule),
+                replay: again.by_text(&told.outcome, told.interrupts, &told.schedule),
+                is_possible_under_sc: told.is_possible_under_sc,
                 schedule: told.schedule.to_string(),
                 explanation: told.explanation,
             }),
@@ -173,13 +187,20 @@ impl ModelReport {
     }
 
     fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
-        let bound = if self.complete { "complete" } else { "NOT COMPLETE" };
+        let is_hollow = self.witness.is_some_and(|witness| witness.is_hollow());
+        let bound = match (self.complete, is_hollow) {
+            (true, _) => "complete",
+            (false, true) => "NOTHING TO PROVE",
+            (false, false) => "NOT COMPLETE",
+        };
+        let prompt = if self.prompt { " as long as interrupts come at once" } else { "" };
         let mut text = format!(
-            "{}: {bound}, {}, {}, {:.1} ms\n",
+            "{}: {bound}{prompt}, {}, {}, {:.1} ms; {}\n",
             self.model,
             counted(self.states as u64, "state"),
             counted(self.executions, "execution"),
             self.seconds * 1e3,
+            self.seen(cores),
         );
         for cut in &self.cuts {
             text += &format!("  cut off: {cut}\n");
@@ -200,7 +221,8 @@ impl ModelReport {
             let plural = if *switches == 1 { "" } else { "es" };
             let drains = counted(*delayed_drains as u64, "delayed drain");
             let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
-            text += &format!("\nHow `{}` comes about ({cost}, {few}):\n\n", told.outcome);
+            let under = if told.is_possible_under_sc { " under sc, too, so that no fence helps" } else { "" };
+            text += &format!("\nHow `{}` comes about{under} ({cost}, {few}):\n\n", told.outcome);
             let lines = timeline::lines(&told.explanation, symbols, cores, coloured);
             text += &(lines.join("\n") + "\n");
             if let Some(replay) = &told.replay {
@@ -208,6 +230,28 @@ impl ModelReport {
             }
         }
         text
+    }
+}
+
+impl ModelReport {
+    /// Who took part, and how much of it others could see.
+    fn seen(&self, cores: u8) -> String {
+        let who = match self.entered.as_slice() {
+            all if all.len() == usize::from(cores) && cores > 1 => "all cores entered".to_owned(),
+            few => {
+                let names: Vec<String> = few.iter().map(ToString::to_string).collect();
+                format!("{} entered", names.join(", "))
+            }
+        };
+        let Some(Witness { shared_accesses, device_accesses, .. }) = self.witness else { return who };
+        let shared = match shared_accesses {
+            1 => "1 shared access".to_owned(),
+            more => format!("{} shared accesses", grouped(more as u64)),
+        };
+        match device_accesses {
+            0 => format!("{who}, {shared}"),
+            devices => format!("{who}, {shared}, {} to devices", grouped(devices as u64)),
+        }
     }
 }
 
@@ -219,18 +263,19 @@ struct Again<'a> {
 
 impl Again<'_> {
     /// The command that gives `outcome` again with its schedule, unless that is long.
-    fn by_text(&self, outcome: &Outcome, schedule: &Schedule) -> Option<String> {
+    fn by_text(&self, outcome: &Outcome, interrupts: Interrupts, schedule: &Schedule) -> Option<String> {
         let text = schedule.to_string();
-        (text.len() <= SHORT_SCHEDULE).then(|| self.command(outcome, &quoted(&text)))
+        (text.len() <= SHORT_SCHEDULE).then(|| self.command(outcome, interrupts, &quoted(&text)))
     }
 
     /// The command that gives `outcome` again with the schedule in `given`. That nothing more can happen no run can tell.
-    fn command(&self, outcome: &Outcome, given: &str) -> String {
+    fn command(&self, outcome: &Outcome, interrupts: Interrupts, given: &str) -> String {
         let Again { words, is_whole } = self;
         match outcome {
             Outcome::Deadlock(_) | Outcome::Livelock(_) => {
                 let whole = if *is_whole { " --whole" } else { "" };
-                format!("fencepost explore {words}{whole} --strategy replay --schedule {given}")
+                let prompt = if interrupts == Interrupts::Prompt { " --prompt" } else { "" };
+                format!("fencepost explore {words}{whole}{prompt} --strategy replay --schedule {given}")
             }
             Outcome::Reported(_)
             | Outcome::Exited(_)
@@ -261,8 +306,8 @@ impl Row {
         let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {
-            Some(file) => Some(again.command(outcome, &quoted_path(file))),
-            None => again.by_text(outcome, &reached.schedule),
+            Some(file) => Some(again.command(outcome, reached.interrupts, &quoted_path(file))),
+            None => again.by_text(outcome, reached.interrupts, &reached.schedule),
         };
         Row {
             outcome: outcome.to_string(),

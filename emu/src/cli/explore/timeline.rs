@@ -42,6 +42,10 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
             }
         }
     }
+    if explanation.left_behind > 0 {
+        let stores = counted(explanation.left_behind as u64, "delayed store");
+        lines.push(format!("      {stores} still in a buffer when the run ends"));
+    }
     if !explanation.stuck.is_empty() {
         lines.extend(["".into(), "      For ever from then on:".into()]);
         lines.extend(explanation.stuck.iter().map(|stuck| format!("      {}", timeline.place_of(stuck))));
@@ -141,7 +145,7 @@ impl Timeline<'_> {
 
     /// Whether a row says something about how the cores meet.
     fn is_telling(&self, row: &Row) -> bool {
-        row.effects.iter().any(|effect| self.is_told(effect))
+        row.is_delayed || row.effects.iter().any(|effect| self.is_told(effect))
     }
 
     fn is_told(&self, effect: &Effect) -> bool {
@@ -193,7 +197,8 @@ impl Timeline<'_> {
             Effect::Drain { stored } => {
                 let left = self.buffer(row);
                 let rest = if left.is_empty() { String::new() } else { format!(", left [{left}]") };
-                format!("{indent}> {} = {} is visible now{rest}", self.name(stored.address), shown(stored.value))
+                let late = if row.is_delayed { " (delayed)" } else { "" };
+                format!("{indent}> {} = {} is visible now{late}{rest}", self.name(stored.address), shown(stored.value))
             }
             Effect::Fence => format!("{indent}fence"),
             Effect::Device => format!("{indent}reaches a device"),

@@ -12,7 +12,7 @@ use crate::explorer::limits::{Cut, Limits};
 use crate::explorer::local::fingerprint;
 use crate::explorer::op::Op;
 use crate::explorer::reduction;
-use crate::explorer::sharing::Sharing;
+use crate::explorer::sharing::{Note, Sharing};
 use crate::explorer::state::{State, Step, World};
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
@@ -51,6 +51,7 @@ pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Li
         if is_settled {
             found.count_executions();
             found.is_graph = found.cuts.is_empty();
+            found.witness = Some(sharing.witness());
             found.sharing = limits.reduces.then_some(sharing);
             return found;
         }
@@ -159,10 +160,10 @@ impl<'a> Search<'a> {
         if expanded.successors.is_empty() {
             self.found.finals.push((number, state.clone()));
         }
-        for (step, after, name) in expanded.successors {
+        for Successor { step, after, name, is_late } in expanded.successors {
             let next = self.found.met.len() as u32;
             let known = *self.numbers.entry(name).or_insert(next);
-            self.found.edges.push((number, known));
+            self.found.add_edge(number, known, is_late);
             if known == next {
                 self.found.met.push(Met { from: Some((number, step)) });
                 self.next_level.push((next, after));
@@ -172,8 +173,8 @@ impl<'a> Search<'a> {
 
     fn note(&mut self, expanded: &Expanded) {
         let ram_bytes = self.world.stage.base().ram_bytes();
-        for (core, op) in &expanded.notes {
-            self.has_news |= self.sharing.note(*core, op, ram_bytes) && self.limits.reduces;
+        for note in &expanded.notes {
+            self.has_news |= self.sharing.note(note, ram_bytes) && self.limits.reduces;
         }
         self.found.cuts.extend(&expanded.cuts);
         self.found.transitions += expanded.transitions;
@@ -187,13 +188,23 @@ struct Expansion<'a> {
     reduces: bool,
 }
 
+/// What came of taking one step of a state, and those that stand for all others after it.
+struct Successor {
+    step: Step,
+    after: State,
+    /// What that state is recognised by.
+    name: u128,
+    /// The step's core could have taken an interrupt instead.
+    is_late: bool,
+}
+
 /// What came of taking the steps of a state.
 #[derive(Default)]
 struct Expanded {
     /// The steps taken, and where each led.
-    successors: Vec<(Step, State, u128)>,
+    successors: Vec<Successor>,
     /// Operations that were met and that say something new about what is shared.
-    notes: Vec<(CoreId, Op)>,
+    notes: Vec<Note>,
     cuts: BTreeSet<Cut>,
     transitions: u64,
 }
@@ -212,7 +223,8 @@ impl Expansion<'_> {
             self.note_step(&after, step, &mut expanded);
             self.follow(&mut after, &mut expanded);
             let name = fingerprint(&after);
-            expanded.successors.push((step, after, name));
+            let is_late = self.world.is_late(state, step);
+            expanded.successors.push(Successor { step, after, name, is_late });
         }
         expanded
     }
@@ -234,7 +246,7 @@ impl Expansion<'_> {
             Step::Operate(core) if after.stop.is_none() => self.note(after, core, expanded),
             Step::Interrupt(core) if after.stop.is_none() => {
                 let entered = self.world.entered.take();
-                expanded.notes.extend(entered.map(|entered| (core, entered)));
+                expanded.notes.extend(entered.map(|op| Note { core, op, of: None, is_interrupt: true }));
                 self.note(after, core, expanded);
             }
             Step::Operate(_) | Step::Drain(..) | Step::Arrive | Step::Interrupt(_) => (),
@@ -246,18 +258,20 @@ impl Expansion<'_> {
         for (index, at) in state.cores.iter().enumerate() {
             let core = CoreId(index as u8);
             self.note(state, core, expanded);
-            expanded.notes.extend(at.buffer.entries().iter().map(|entry| (core, Op::Store(*entry))));
+            let stores = at.buffer.entries().iter().map(|entry| Op::Store(*entry));
+            expanded.notes.extend(stores.map(|op| Note { core, op, of: None, is_interrupt: false }));
         }
     }
 
     fn note(&mut self, state: &State, core: CoreId, expanded: &mut Expanded) {
-        let ram_bytes = self.world.stage.base().ram_bytes();
+        let local = state.cores[core.index()].local;
         let op = self.world.op(state, core);
         if let Op::Beyond { reason, .. } = op {
             expanded.cuts.insert(Cut::Beyond(*reason));
-        }
-        if !self.sharing.knows(core, op, ram_bytes) {
-            expanded.notes.push((core, op.clone()));
+        } else if !self.sharing.knows(core, local) {
+            let op = op.clone();
+            let pc = self.world.locals.local(local).cpu.linear_pc();
+            expanded.notes.push(Note { core, op, of: Some((local, pc)), is_interrupt: false });
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{Plan, Rules, exhaustive};
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::explorer::found::{Found, Misfit};
+use crate::explorer::hang::Interrupts;
 use crate::explorer::limits::{Cut, Limits};
 use crate::explorer::op::Op;
 use crate::explorer::state::{State, Step, World};
@@ -24,7 +25,11 @@ pub(super) const RULES: Rules = Rules { name: "replay", summary: "The one that -
 
 fn explore(world: &mut World, first: &State, plan: &Plan, limits: &Limits) -> Found {
     let mut rest = Rest { choices: &plan.choices, at: 0, used: 0 };
-    let mut found = match follow(world, first, &mut rest) {
+    // What is given is followed as it is, late interrupts and all.
+    let interrupts = std::mem::replace(&mut world.interrupts, Interrupts::Late);
+    let followed = follow(world, first, &mut rest);
+    world.interrupts = interrupts;
+    let mut found = match followed {
         Ok((steps, end)) => {
             // Without reduction: a state that is part of a hang is to be found where it is, not a chain of steps later.
             let limits = Limits { reduces: false, ..*limits };

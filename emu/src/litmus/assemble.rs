@@ -8,6 +8,7 @@ use iced_x86::{
     BlockEncoder, BlockEncoderOptions, Code, CodeSize, Encoder, Instruction, InstructionBlock, MemoryOperand, Mnemonic,
     OpCodeOperandKind, OpKind, Register,
 };
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -102,6 +103,17 @@ fn usual(name: &str) -> Option<String> {
     let (stem, condition) = ["cmov", "set", "j"].iter().find_map(|stem| Some((*stem, name.strip_prefix(stem)?)))?;
     let (_, usual) = CONDITIONS.iter().find(|(other, _)| *other == condition)?;
     Some(format!("{stem}{usual}"))
+}
+
+/// `parsed` with its operands in the manual's order: XCHG and TEST do the same in either, and assemblers take either.
+pub(super) fn in_order<'a>(parsed: &'a Parsed, named: &Named) -> Cow<'a, Parsed> {
+    let is_symmetric = matches!(named.encodings[0].mnemonic(), Mnemonic::Xchg | Mnemonic::Test);
+    match parsed.operands.as_slice() {
+        [register @ Operand::Register(_), memory @ Operand::Memory(_)] if is_symmetric => {
+            Cow::Owned(Parsed { operands: vec![memory.clone(), register.clone()], ..parsed.clone() })
+        }
+        _ => Cow::Borrowed(parsed),
+    }
 }
 
 /// The shortest instruction that `parsed` can mean; an error says what is missing.

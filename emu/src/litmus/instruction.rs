@@ -40,10 +40,12 @@ pub(super) struct Memory {
 pub(super) fn parse(text: &str, span: &Span, dialect: Dialect) -> Result<Parsed, Malformed> {
     let mut rest = text.trim();
     let mut has_lock = false;
-    if let Some((first, after)) = rest.split_once(|c: char| c.is_whitespace() || c == ';')
+    if let Some((first, after)) = rest.split_at_checked("lock".len())
         && first.eq_ignore_ascii_case("lock")
+        && after.starts_with(|c: char| c.is_whitespace() || c == ';')
     {
-        (has_lock, rest) = (true, after.trim_start());
+        let after = after.trim_start();
+        (has_lock, rest) = (true, after.strip_prefix(';').unwrap_or(after).trim_start());
     }
     let (mnemonic, operands) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let operands: Result<Vec<_>, _> =
@@ -84,9 +86,7 @@ fn parse_operand(text: &str, span: &Span) -> Result<Operand, Malformed> {
         let bits = number(immediate.trim()).and_then(|value| u64::try_from(value).ok()).map(|value| value as i64);
         return value.or(bits).map(Operand::Immediate).ok_or_else(unknown);
     }
-    if let Some(register) = registers::named(text.trim_start_matches('%'))
-        && !text.contains(':')
-    {
+    if let Some(register) = registers::named(without_percent(text)) {
         return Ok(Operand::Register(register));
     }
     if let Some(value) = number(text).and_then(|value| i64::try_from(value).ok()) {
@@ -99,73 +99,140 @@ fn parse_operand(text: &str, span: &Span) -> Result<Operand, Malformed> {
     if is_name(text) {
         return Ok(Operand::Label(text.to_owned()));
     }
-    parse_memory(text).map(Operand::Memory).ok_or_else(unknown)
+    parse_memory(text).map(Operand::Memory).map_err(|reason| match reason {
+        Some(reason) => unknown().help(reason),
+        None => unknown(),
+    })
 }
 
-/// `(x)`, `[x]`, `8(%rax)`, `-4(%rax,%rbx,2)`, `%fs:8(%rax)`, `[rax+8]`.
-fn parse_memory(text: &str) -> Option<Memory> {
+/// The general register that an operand names, in either dialect.
+fn general(text: &str) -> Option<Register> {
+    registers::named(without_percent(text)).filter(|register| register.is_gpr())
+}
+
+fn without_percent(text: &str) -> &str {
+    text.strip_prefix('%').unwrap_or(text)
+}
+
+/// Why a text is no memory operand: what there is to say beyond that.
+type Reason = Option<&'static str>;
+
+const SCALES: Reason = Some("a scale is 1, 2, 4 or 8");
+const NO_VARIABLE: Reason = Some("RIP is where the instruction stands; only with a variable, `x(%rip)`, is it a place");
+const RIP_AND_MORE: Reason = Some("with RIP there is no other register");
+const OWN_BASE: Reason = Some("FS and GS have bases of their own, which a test does not give");
+
+/// `(x)`, `[x]`, `8(%rax)`, `-4(%rax,%rbx,2)`, `x+8(%rip)`, `%es:8(%rax)`, `[rax+8]`.
+fn parse_memory(text: &str) -> Result<Memory, Reason> {
     let none = Register::None;
     let mut memory = Memory { segment: none, base: none, index: none, scale: 1, displacement: 0, symbol: None };
     let mut rest = text;
     if let Some((segment, after)) = text.split_once(':') {
-        memory.segment =
-            registers::named(segment.trim().trim_start_matches('%')).filter(|it| it.is_segment_register())?;
+        memory.segment = parse_segment(segment.trim())?;
         rest = after.trim();
     }
     if let Some(inside) = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return parse_sum(inside, memory);
     }
-    let (before, inside) = rest.strip_suffix(')')?.split_once('(')?;
+    let (before, inside) = rest.strip_suffix(')').and_then(|rest| rest.split_once('(')).ok_or(None)?;
     if !before.trim().is_empty() {
-        match number(before.trim()) {
-            Some(value) => memory.displacement = i64::try_from(value).ok()?,
-            None if is_name(before.trim()) => memory.symbol = Some(before.trim().to_owned()),
-            None => return None,
+        memory = parse_sum(before, memory)?;
+        if memory.base != none || memory.index != none {
+            return Err(None);
         }
     }
+    parse_parts(inside, memory)
+}
+
+/// A segment whose base is 0 in 64-bit mode (SDM 1 3.4.2.1): its name changes nothing.
+fn parse_segment(text: &str) -> Result<Register, Reason> {
+    match registers::named(without_percent(text)).filter(|register| register.is_segment_register()) {
+        Some(Register::FS | Register::GS) => Err(OWN_BASE),
+        Some(segment) => Ok(segment),
+        None => Err(None),
+    }
+}
+
+/// What stands in the parentheses of AT&T syntax: a base, an index, a scale.
+fn parse_parts(inside: &str, mut memory: Memory) -> Result<Memory, Reason> {
     let mut parts = inside.split(',').map(str::trim);
-    let first = parts.next()?;
-    if let Some(base) = registers::named(first.trim_start_matches('%')).filter(|register| register.is_gpr()) {
+    let first = parts.next().ok_or(None)?;
+    if registers::is_instruction_pointer(without_percent(first)) {
+        return relative_to_rip(memory, parts.next().is_some());
+    }
+    if let Some(base) = general(first) {
         memory.base = base;
-    } else if let Some(value) = number(first) {
-        memory.displacement = memory.displacement.checked_add(i64::try_from(value).ok()?)?;
-    } else if is_name(first) && memory.symbol.is_none() {
+    } else if let Some(value) = number(first).filter(|_| memory.symbol.is_none()) {
+        memory.displacement = sum(memory.displacement, value)?;
+    } else if is_variable(first) && memory.symbol.is_none() {
         memory.symbol = Some(first.to_owned());
-    } else if !first.is_empty() {
-        return None;
+    } else if !first.is_empty() || !inside.contains(',') {
+        return Err(None);
     }
     if let Some(index) = parts.next() {
-        memory.index = registers::named(index.trim_start_matches('%')).filter(|register| register.is_gpr())?;
+        memory.index = general(index).ok_or(None)?;
     }
     if let Some(scale) = parts.next() {
-        memory.scale = scale.parse().ok().filter(|scale| [1, 2, 4, 8].contains(scale))?;
+        memory.scale = parse_scale(scale)?;
     }
-    parts.next().is_none().then_some(memory)
+    if parts.next().is_none() { Ok(memory) } else { Err(None) }
+}
+
+/// A variable relative to RIP is that variable, wherever the instruction stands.
+fn relative_to_rip(memory: Memory, has_more: bool) -> Result<Memory, Reason> {
+    match memory.symbol {
+        None => Err(NO_VARIABLE),
+        Some(_) if has_more => Err(RIP_AND_MORE),
+        Some(_) => Ok(memory),
+    }
+}
+
+fn parse_scale(text: &str) -> Result<u32, Reason> {
+    text.parse().ok().filter(|scale| [1, 2, 4, 8].contains(scale)).ok_or(SCALES)
+}
+
+fn sum(displacement: i64, value: i128) -> Result<i64, Reason> {
+    i64::try_from(value).ok().and_then(|value| displacement.checked_add(value)).ok_or(None)
+}
+
+fn is_variable(text: &str) -> bool {
+    is_name(text) && !registers::is_reserved(text)
 }
 
 /// Terms between plus signs: a register, a register times a scale, a number, a variable.
-fn parse_sum(text: &str, mut memory: Memory) -> Option<Memory> {
+fn parse_sum(text: &str, mut memory: Memory) -> Result<Memory, Reason> {
     let text = text.replace('-', "+-");
-    for term in text.split('+').map(str::trim).filter(|term| !term.is_empty()) {
-        let (factor, scale) = match term.split_once('*') {
-            Some((register, scale)) => (register.trim(), Some(scale.trim())),
-            None => (term, None),
-        };
-        let register = registers::named(factor.trim_start_matches('%')).filter(|register| register.is_gpr());
-        match (register, scale) {
-            (Some(register), Some(scale)) if memory.index == Register::None => {
-                memory.index = register;
-                memory.scale = scale.parse().ok().filter(|scale| [1, 2, 4, 8].contains(scale))?;
-            }
-            (Some(register), None) if memory.base == Register::None => memory.base = register,
-            (Some(register), None) if memory.index == Register::None => memory.index = register,
-            (None, None) => match number(term) {
-                Some(value) => memory.displacement = memory.displacement.checked_add(i64::try_from(value).ok()?)?,
-                None if is_name(term) && memory.symbol.is_none() => memory.symbol = Some(term.to_owned()),
-                None => return None,
-            },
-            _ => return None,
-        }
+    let terms: Vec<&str> = text.split('+').map(str::trim).filter(|term| !term.is_empty()).collect();
+    let (pointers, terms): (Vec<&str>, Vec<&str>) =
+        terms.into_iter().partition(|term| registers::is_instruction_pointer(without_percent(term)));
+    if terms.is_empty() {
+        return Err(if pointers.is_empty() { None } else { NO_VARIABLE });
     }
-    Some(memory)
+    for term in terms {
+        add_term(term, &mut memory)?;
+    }
+    let has_registers = memory.base != Register::None || memory.index != Register::None || pointers.len() > 1;
+    if pointers.is_empty() { Ok(memory) } else { relative_to_rip(memory, has_registers) }
+}
+
+fn add_term(term: &str, memory: &mut Memory) -> Result<(), Reason> {
+    let (factor, scale) = match term.split_once('*') {
+        Some((register, scale)) => (register.trim(), Some(scale.trim())),
+        None => (term, None),
+    };
+    match (general(factor), scale) {
+        (Some(register), Some(scale)) if memory.index == Register::None => {
+            memory.index = register;
+            memory.scale = parse_scale(scale)?;
+        }
+        (Some(register), None) if memory.base == Register::None => memory.base = register,
+        (Some(register), None) if memory.index == Register::None => memory.index = register,
+        (None, None) => match number(term) {
+            Some(value) => memory.displacement = sum(memory.displacement, value)?,
+            None if is_variable(term) && memory.symbol.is_none() => memory.symbol = Some(term.to_owned()),
+            None => return Err(None),
+        },
+        _ => return Err(None),
+    }
+    Ok(())
 }

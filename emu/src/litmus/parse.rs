@@ -10,6 +10,7 @@
 //! exists (0:rax=0 /\ 1:rax=0)
 //! ```
 //!
+//! Every row has as many cells as the first, though a cell may be empty. `lock;` is a prefix: its row goes on behind it.
 //! Comments `(* ... *)` nest and may stand anywhere after the first line. Of the header lines only `Variant=` would mean
 //! something, and the one variant there is (`telechat`) only allows `ret`, which is always allowed here.
 
@@ -75,8 +76,10 @@ pub fn parse(source: &str) -> Result<Test, Malformed> {
         }
     }
     let locations = parser.locations()?;
-    let (quantifier, condition, condition_text) = parser.final_condition()?;
-    Ok(Test { dialect, name, init, threads, locations, quantifier, condition, condition_text })
+    let (quantifier, condition, condition_span) = parser.final_condition()?;
+    let words: Vec<&str> = blank[condition_span.clone()].split_whitespace().collect();
+    let condition_text = words.join(" ");
+    Ok(Test { dialect, name, init, threads, locations, quantifier, condition, condition_text, condition_span })
 }
 
 fn first_line(line: &str, offset: usize) -> Result<(Dialect, String), Malformed> {
@@ -197,12 +200,17 @@ impl<'a> Parser<'a> {
         self.at = end + 1;
         let mut items: Vec<Init> = Vec::new();
         let mut values = 0;
-        let mut given = HashSet::new();
+        let (mut given, mut declared) = (HashSet::new(), HashMap::new());
         let mut add = |span: Span| {
             let Some(item) = self.init_item(span)? else { return Ok(()) };
             let says_value = self.text[item.span.clone()].contains('=');
-            if says_value && !given.insert(item.place.clone()) {
+            if says_value && !given.insert(whole(&item.place)) {
                 return self.fail(item.span, format!("`{}` has been given a value before", item.place));
+            }
+            if let Some(kind) = item.kind
+                && *declared.entry(item.place.clone()).or_insert((kind, item.values.len())) != (kind, item.values.len())
+            {
+                return self.fail(item.span, format!("`{}` has been declared with another type before", item.place));
             }
             values += item.values.len();
             if values > MOST_PLACES {
@@ -268,7 +276,8 @@ impl<'a> Parser<'a> {
         if matches!(place, Place::Register(..)) && values.len() > 1 {
             return self.fail(span, "a register is no array");
         }
-        if let Some((kind, value)) = kind.and_then(|kind| Some((kind, values.iter().find(|it| !kind.takes(it))?))) {
+        let room = kind.filter(|_| matches!(place, Place::Variable(_))).or_else(|| room(&place));
+        if let Some((kind, value)) = room.and_then(|kind| Some((kind, values.iter().find(|it| !kind.takes(it))?))) {
             let bits = 8 * kind.size;
             return self.fail(span, format!("{value} is more than a variable of {bits} bits can hold"));
         }
@@ -301,7 +310,7 @@ impl<'a> Parser<'a> {
         if let Some(number) = number(text) {
             return Ok(Value::Number(number));
         }
-        let name = text.trim_start_matches('&');
+        let name = text.strip_prefix('&').unwrap_or(text);
         if is_name(name) {
             return Ok(Value::Address(name.to_owned()));
         }
@@ -316,11 +325,15 @@ impl<'a> Parser<'a> {
     fn place(&self, text: &str, span: &Span) -> Result<Place, Malformed> {
         let text = text.trim();
         if let Some((thread, register)) = text.split_once(':') {
-            let thread = thread.trim().trim_start_matches('P').parse().ok().filter(|&thread| thread < MOST_THREADS);
+            let thread = thread.trim();
+            let thread = thread.strip_prefix('P').unwrap_or(thread);
+            let is_number = thread.chars().all(|c| c.is_ascii_digit());
+            let thread = thread.parse().ok().filter(|&thread| is_number && thread < MOST_THREADS);
             let Some(thread) = thread else {
                 return self.fail(span.clone(), format!("`{text}` does not begin with the number of a thread"));
             };
-            let register = register.trim().trim_start_matches('%');
+            let register = register.trim();
+            let register = register.strip_prefix('%').unwrap_or(register);
             let name = match self.dialect {
                 Dialect::X86 => register.to_uppercase(),
                 Dialect::X86_64 => register.to_lowercase(),
@@ -340,6 +353,10 @@ impl<'a> Parser<'a> {
             return Ok(Place::Element(name.trim().to_owned(), index));
         }
         let name = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text).trim();
+        if super::registers::is_reserved(name) {
+            return Err(Malformed::new(span.clone(), format!("`{name}` is a register: no variable has its name"))
+                .help(format!("the register of a thread is written 0:{name}")));
+        }
         if is_name(name) {
             return Ok(Place::Variable(name.to_owned()));
         }
@@ -374,9 +391,11 @@ impl<'a> Parser<'a> {
         }
         let mut threads = vec![Vec::new(); names.len()];
         while !self.is_at_condition() {
+            self.skip_blanks();
+            let start = self.at;
             let cells = self.row()?;
-            if let Some(extra) = cells.get(names.len()) {
-                return self.fail(extra.clone(), format!("this row has more than {} cells", names.len()));
+            if cells.len() != names.len() {
+                return Err(wrong_row(&cells, names.len(), start..self.at));
             }
             for (thread, cell) in threads.iter_mut().zip(cells) {
                 thread.extend(self.line(cell.clone()));
@@ -390,7 +409,7 @@ impl<'a> Parser<'a> {
 
     fn row(&mut self) -> Result<Vec<Span>, Malformed> {
         self.skip_blanks();
-        let Some(length) = self.rest().find(';') else {
+        let Some(length) = self.rest().match_indices(';').map(|(at, _)| at).find(|&at| !self.is_after_lock(at)) else {
             return Err(Malformed::new(self.here(), "expected a row of the table, or a condition")
                 .help("rows end in `;`; after them comes `exists (...)`, `~exists (...)` or `forall (...)`"));
         };
@@ -403,6 +422,12 @@ impl<'a> Parser<'a> {
         }
         self.at = end + 1;
         Ok(cells)
+    }
+
+    /// Whether a prefix LOCK stands in front of what is `length` bytes from here: `lock; incl (x)` is one instruction.
+    fn is_after_lock(&self, length: usize) -> bool {
+        let before = self.rest()[..length].rsplit(['|', ':', ';']).next();
+        before.is_some_and(|before| before.trim().eq_ignore_ascii_case("lock"))
     }
 
     fn line(&self, mut span: Span) -> Option<Line> {
@@ -424,7 +449,9 @@ impl<'a> Parser<'a> {
         let begins = |word: &str| {
             rest.strip_prefix(word).is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
         };
-        begins("exists") || begins("forall") || begins("locations") || rest.starts_with('~') || begins("filter")
+        // NOT is an instruction, too.
+        let is_negated = begins("not") && rest["not".len()..].trim_start().starts_with("exists");
+        ["exists", "forall", "locations", "filter"].into_iter().any(begins) || is_negated || rest.starts_with('~')
     }
 
     fn locations(&mut self) -> Result<Vec<Place>, Malformed> {
@@ -458,16 +485,19 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn final_condition(&mut self) -> Result<(Quantifier, Condition, String), Malformed> {
+    fn final_condition(&mut self) -> Result<(Quantifier, Condition, Span), Malformed> {
         self.skip_blanks();
         let start = self.at;
         let quantifier = if self.eat("exists") {
             Quantifier::Exists
         } else if self.eat("forall") {
             Quantifier::Forall
-        } else if self.eat("~") {
+        } else if self.eat("~") || self.eat("not") {
             self.expect("exists", "after `~`")?;
             Quantifier::NotExists
+        } else if self.eat("filter") {
+            return Err(Malformed::new(start..self.at, "final states are not filtered here")
+                .help("what `filter` says can be a part of the condition"));
         } else {
             return Err(Malformed::new(self.here(), "expected a condition")
                 .help("a test ends with `exists (...)`, `~exists (...)` or `forall (...)`"));
@@ -475,6 +505,7 @@ impl<'a> Parser<'a> {
         let condition_start = self.at;
         let condition = self.any(0)?;
         let end = self.at;
+        self.eat(";");
         self.skip_blanks();
         if !self.rest().is_empty() {
             return self.fail(self.here(), "expected the end of the file after the condition");
@@ -484,8 +515,7 @@ impl<'a> Parser<'a> {
             return Err(Malformed::new(span, "no state can satisfy this condition: it gives a place two values")
                 .help("the parts of `/\\` must agree"));
         }
-        let text: Vec<_> = self.text[start..end].split_whitespace().collect();
-        Ok((quantifier, condition, text.join(" ")))
+        Ok((quantifier, condition, start..end))
     }
 
     fn any(&mut self, depth: usize) -> Result<Condition, Malformed> {
@@ -550,6 +580,34 @@ impl<'a> Parser<'a> {
     }
 }
 
+/// How much a register holds.
+fn room(place: &Place) -> Option<Type> {
+    match place {
+        Place::Register(_, name) => {
+            super::registers::find(name).map(|register| Type { size: register.size() as u64, is_signed: true })
+        }
+        Place::Variable(_) | Place::Element(..) => None,
+    }
+}
+
+/// `place`, or the register that it is a part of: `0:eax` and `0:rax` are one.
+fn whole(place: &Place) -> Place {
+    match place {
+        Place::Register(thread, name) => {
+            let register = super::registers::find(name).expect("the parser knows the registers");
+            Place::Register(*thread, format!("{:?}", register.full_register()))
+        }
+        Place::Variable(_) | Place::Element(..) => place.clone(),
+    }
+}
+
+/// What is wrong with a row at `span` that has other than `wanted` cells.
+fn wrong_row(cells: &[Span], wanted: usize, span: Span) -> Malformed {
+    let span = cells.get(wanted).cloned().unwrap_or(span);
+    Malformed::new(span, format!("the table has {wanted} columns, this row has {}", cells.len()))
+        .help("a thread with nothing to do in a row has an empty cell there: `movq $1,(x) | ;`")
+}
+
 /// `span` without the blanks at its ends.
 fn trimmed(text: &str, span: Span) -> Span {
     let inside = &text[span.clone()];
@@ -563,7 +621,7 @@ pub(super) fn number(text: &str) -> Option<i128> {
         Some(digits) => (-1, digits),
         None => (1, text),
     };
-    let is_number = digits.starts_with(|c: char| c.is_ascii_digit());
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && !digits.contains('+');
     let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => digits.parse::<u64>().ok(),

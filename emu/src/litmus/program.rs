@@ -5,6 +5,7 @@ use super::instruction::{self, Operand, Parsed};
 use super::parse::Malformed;
 use super::registers;
 use super::test::{Dialect, Init, Place, Test, Type, Value};
+use crate::core::decode::mark_of;
 use iced_x86::{Code, Instruction, Register};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -54,10 +55,13 @@ impl Program {
         let uses_stack = threads.iter().map(|code| code.iter().any(uses_stack)).collect();
         let mut program =
             Program { threads, uses_stack, memory: Vec::new(), registers: Vec::new(), observed: Vec::new() };
-        for init in &test.init {
+        // What is only declared is 0, unless a value is given elsewhere.
+        for init in test.init.iter().filter(|init| init.values.iter().any(|value| *value != Value::Number(0))) {
             program.initialise(test, init, &addresses);
         }
         program.observe(test, &sizes, &addresses);
+        check_initial_values(test, &sizes)?;
+        program.check_condition(test)?;
         Ok(program)
     }
 
@@ -69,7 +73,8 @@ impl Program {
         match &init.place {
             Place::Register(thread, name) => {
                 let register = registers::find(name).expect("the parser knows the registers");
-                self.registers.push((*thread, register, number(&init.values[0])));
+                let unused = 64 - 8 * register.size();
+                self.registers.push((*thread, register, number(&init.values[0]) << unused >> unused));
             }
             Place::Variable(name) => {
                 let size = kind_of_variable(test, name, 8, Some(init)).size as usize;
@@ -83,7 +88,7 @@ impl Program {
     /// Registers by thread and name, then variables by name: the order in which herd shows them.
     fn observe(&mut self, test: &Test, sizes: &BTreeMap<String, u64>, addresses: &HashMap<String, u64>) {
         let mut places: BTreeSet<Place> = test.locations.iter().cloned().collect();
-        test.condition.places(&mut |place| _ = places.insert(place.clone()));
+        test.condition.places(&mut |place, _| _ = places.insert(place.clone()));
         for place in places {
             let declared = test.init.iter().find(|init| init.place == place);
             let (kind, at) = match &place {
@@ -105,6 +110,24 @@ impl Program {
             self.observed.push(Observed { place, kind, at });
         }
     }
+
+    /// A value that its place cannot hold is never there: not to be taken for the bits of it that fit.
+    fn check_condition(&self, test: &Test) -> Result<(), Malformed> {
+        let mut wrong = None;
+        test.condition.places(&mut |place, wanted| {
+            let kind = self.observed(place).kind;
+            if !kind.takes_number(wanted) {
+                wrong = Some(format!("`{place}` has {} bits and never holds {wanted}", 8 * kind.size));
+            }
+        });
+        wrong.map_or(Ok(()), |problem| Err(Malformed::new(test.condition_span.clone(), problem)))
+    }
+
+    /// What is looked at for `place`, which the condition is about.
+    pub(super) fn observed(&self, place: &Place) -> &Observed {
+        let index = self.observed.binary_search_by(|it| it.place.cmp(place));
+        &self.observed[index.expect("every place of the condition is observed")]
+    }
 }
 
 impl Observed {
@@ -115,6 +138,19 @@ impl Observed {
         let is_negative = self.kind.is_signed && value >> (bits - 1) & 1 == 1;
         i128::from(value) - if is_negative { 1 << bits } else { 0 }
     }
+}
+
+/// An initial value must fit the variable as it is, also where only its use says how wide that is.
+fn check_initial_values(test: &Test, sizes: &BTreeMap<String, u64>) -> Result<(), Malformed> {
+    for init in &test.init {
+        let Place::Variable(name) = &init.place else { continue };
+        let kind = kind_of_variable(test, name, sizes[name], Some(init));
+        if let Some(value) = init.values.iter().find(|value| !kind.takes(value)) {
+            let problem = format!("`{}` has {} bits and cannot hold {value}", init.place, 8 * kind.size);
+            return Err(Malformed::new(init.span.clone(), problem).help("a type in front of it makes it wider"));
+        }
+    }
+    Ok(())
 }
 
 fn parse_code(test: &Test) -> Result<Vec<Vec<Option<Parsed>>>, Malformed> {
@@ -152,18 +188,21 @@ fn variables(test: &Test, parsed: &[Vec<Option<Parsed>>]) -> BTreeMap<String, u6
             at_least(name, access_size(parsed));
         }
     }
-    let mut condition = |place: &Place| {
+    let mut looked_at = |place: &Place| {
         if let Place::Variable(name) = place {
             at_least(name, 4);
         }
     };
-    test.condition.places(&mut condition);
-    test.locations.iter().for_each(condition);
+    test.condition.places(&mut |place, _| looked_at(place));
+    test.locations.iter().for_each(looked_at);
     sizes
 }
 
 /// How many bytes the instruction's suffix or register says.
 fn access_size(parsed: &Parsed) -> u64 {
+    if parsed.mnemonic.starts_with("lea") {
+        return 4;
+    }
     let register = parsed.operands.iter().find_map(|operand| match operand {
         Operand::Register(register) => Some(register.size() as u64),
         _ => None,
@@ -241,8 +280,14 @@ fn assemble_line(
     }
     let usual_size = (dialect == Dialect::X86).then_some(4);
     let address = |name: &str| addresses[name];
-    assemble::encode(parsed, &named, usual_size, address, |label| labels.get(label).copied())
-        .map_err(|problem| wrong(format!("`{}`: {problem}", line.text)))
+    let parsed = assemble::in_order(parsed, &named);
+    let instruction = assemble::encode(&parsed, &named, usual_size, address, |label| labels.get(label).copied())
+        .map_err(|problem| wrong(format!("`{}`: {problem}", line.text)))?;
+    match mark_of(&instruction) {
+        Some(_) => Err(wrong(format!("`{}` marks the explored region of a guest; a test has none", line.text))
+            .help("`xchg` of any other register with itself does nothing, too")),
+        None => Ok(instruction),
+    }
 }
 
 fn uses_stack(instruction: &Instruction) -> bool {

@@ -23,3 +23,13 @@ pub(super) fn find(name: &str) -> Option<Register> {
     use Register::{AH, BH, CH, DH};
     named(name).filter(|register| register.is_gpr() && ![AH, BH, CH, DH].contains(register))
 }
+
+/// Whether `name`, in any case, is a register's, so that no variable can have it.
+pub(super) fn is_reserved(name: &str) -> bool {
+    named(name).is_some() || is_instruction_pointer(name)
+}
+
+/// Whether `name`, in any case, is the instruction pointer's.
+pub(super) fn is_instruction_pointer(name: &str) -> bool {
+    ["rip", "eip"].iter().any(|pointer| name.eq_ignore_ascii_case(pointer))
+}

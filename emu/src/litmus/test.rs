@@ -43,6 +43,8 @@ pub struct Test {
     pub condition: Condition,
     /// The condition as the file has it, blanks squeezed.
     pub condition_text: String,
+    /// Where it stands.
+    pub condition_span: Span,
 }
 
 /// A memory location or a register of a thread.
@@ -91,9 +93,17 @@ pub struct Type {
 impl Type {
     /// Whether a variable of this type can hold `value`, as a signed or as an unsigned number.
     pub fn takes(&self, value: &Value) -> bool {
-        let Value::Number(number) = value else { return true };
+        match value {
+            Value::Number(number) => self.takes_number(*number),
+            // Variables lie in the first 4 GiB, and not in the first 64 KiB.
+            Value::Address(_) => self.size >= 4,
+        }
+    }
+
+    /// The same of a number.
+    pub fn takes_number(&self, number: i128) -> bool {
         let bits = 8 * self.size;
-        (-(1i128 << (bits - 1))..1i128 << bits).contains(number)
+        (-(1i128 << (bits - 1))..1i128 << bits).contains(&number)
     }
 }
 
@@ -101,7 +111,7 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Value::Number(number) => write!(f, "{number}"),
-            Value::Address(name) => write!(f, "{name}"),
+            Value::Address(name) => write!(f, "the address of `{name}`"),
         }
     }
 }
@@ -161,10 +171,10 @@ impl Condition {
         }
     }
 
-    /// Calls `see` with each place it is about.
-    pub fn places(&self, see: &mut impl FnMut(&Place)) {
+    /// Calls `see` with each place it is about, and with a value that is asked for there.
+    pub fn places(&self, see: &mut impl FnMut(&Place, i128)) {
         match self {
-            Condition::Is(place, _) => see(place),
+            Condition::Is(place, wanted) => see(place, *wanted),
             Condition::Not(inner) => inner.places(see),
             Condition::All(parts) | Condition::Any(parts) => parts.iter().for_each(|part| part.places(see)),
         }

@@ -48,7 +48,7 @@ pub(super) fn natively(test: &Test, rounds: u64, folder: &Path) -> BTreeSet<Stri
 /// Registers and variables in the order in which herd shows them.
 fn observed(test: &Test) -> BTreeSet<Place> {
     let mut places: BTreeSet<Place> = test.locations.iter().cloned().collect();
-    test.condition.places(&mut |place| _ = places.insert(place.clone()));
+    test.condition.places(&mut |place, _| _ = places.insert(place.clone()));
     places
 }
 

@@ -72,6 +72,9 @@ pub(super) struct Litmus {
     jobs: Option<u16>,
 
     /// Write each test as a guest image into this folder, with a schedule for each of its final states
+    ///
+    /// An image exits with 1 in a state that the test's ~exists or forall forbids, and explore and fences take it for a
+    /// violation. An exists forbids nothing: outcomes that satisfy it end with (exists).
     #[arg(long, value_name = "FOLDER")]
     emit_elf: Option<PathBuf>,
 

@@ -2,12 +2,14 @@
 //!
 //! Each core goes to its thread's code with the registers that the test gives it, between the marks of an explored region
 //! ([`Mark`](crate::core::decode::Mark)). Then it saves its registers and says that it is done; core 0 waits for all, writes
-//! the final state as herd spells it to the debug console, and exits.
+//! the final state as herd spells it to the debug console, and exits: with 1 if the state is one that the test's `~exists` or
+//! `forall` says there is not. An `exists` says of no state that it must not be, so it is no reason for 1; its witnesses bear
+//! a [mark](WITNESS).
 
 use super::assemble;
 use super::parse::Malformed;
 use super::program::{At, Observed, Program};
-use super::test::Test;
+use super::test::{Condition, Quantifier, Test};
 use crate::memory::LINE;
 use iced_x86::code_asm::*;
 use iced_x86::{Code, Instruction, Register};
@@ -15,8 +17,9 @@ use std::collections::HashMap;
 
 /// Code is linked here.
 const CODE: u64 = 0x10_0000;
-/// The threads' own code lies here.
-const BODIES: u64 = CODE + 0x1_0000;
+/// What the outcome of a state ends with that satisfies the condition of an `exists`.
+pub const WITNESS: &str = " (exists)";
+
 /// What the threads leave: their registers, and how many are done.
 const RESULTS: u64 = 0x20_0000;
 /// Variables lie here, each on cache lines of its own.
@@ -43,25 +46,31 @@ pub fn image(test: &Test) -> Result<Vec<u8>, Malformed> {
         end = end.max(address + size.next_multiple_of(LINE).max(LINE));
         address
     })?;
-    let whole = 0..test.condition_text.len();
-    let code = code(&program).map_err(|error| Malformed::new(whole, error.to_string()))?;
+    let wrong = |error: Box<dyn std::error::Error>| Malformed::new(test.condition_span.clone(), error.to_string());
+    let (entry, code) = code(test, &program).map_err(wrong)?;
     let mut data = vec![0; (end - VARIABLES) as usize];
     for (address, bytes) in &program.memory {
         let start = (address - VARIABLES) as usize;
         data[start..start + bytes.len()].copy_from_slice(bytes);
     }
-    Ok(elf(&[
+    let segments = [
         Segment { address: CODE, bytes: code, size: None, is_code: true },
         Segment { address: RESULTS, bytes: Vec::new(), size: Some(VARIABLES - RESULTS), is_code: false },
         Segment { address: VARIABLES, bytes: data, size: None, is_code: false },
-    ]))
+    ];
+    Ok(elf(entry, &segments))
 }
 
-/// All code, to be linked at [`CODE`].
-fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-    // The threads' own code lies after everything else and is reached by jumps to fixed addresses.
+/// The final state that an outcome of an image tells.
+pub fn state(outcome: &str) -> &str {
+    outcome.strip_suffix(WITNESS).unwrap_or(outcome)
+}
+
+/// Where all code is entered, and the code, to be linked at [`CODE`].
+fn code(test: &Test, program: &Program) -> Result<(u64, Vec<u8>), Box<dyn std::error::Error>> {
+    // The threads' own code lies before everything else and is reached by jumps to fixed addresses.
     let mut bodies = Vec::new();
-    let mut next = BODIES;
+    let mut next = CODE;
     for thread in &program.threads {
         let mut body = thread.clone();
         // HLT ends a thread's code; here the end of the region stands in its place, and a jump to what saves registers.
@@ -87,7 +96,7 @@ fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         after.push(back);
         save_registers(&mut a, index)?;
         if index == 0 {
-            report(&mut a, program)?;
+            report(&mut a, test, program)?;
         }
         a.jmp(park)?;
         a.set_label(&mut other)?;
@@ -98,11 +107,12 @@ fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
     a.hlt()?;
     a.jmp(park)?;
     let options = iced_x86::BlockEncoderOptions::RETURN_NEW_INSTRUCTION_OFFSETS;
-    let assembled = a.assemble_options(CODE, options)?;
-    let mut bytes = assembled.inner.code_buffer.clone();
-    if bytes.len() as u64 > BODIES - CODE || next > RESULTS {
+    let entry = next;
+    let assembled = a.assemble_options(entry, options)?;
+    if entry + assembled.inner.code_buffer.len() as u64 > RESULTS {
         return Err("it is too long to be an image, or looks at too many places".into());
     }
+    let mut bytes = Vec::new();
     for ((address, mut body), back) in bodies.into_iter().zip(after) {
         let mut jump = Instruction::with_branch(Code::Jmp_rel32_64, assembled.label_ip(&back)?)?;
         jump.set_ip(u64::from(u32::MAX));
@@ -112,21 +122,24 @@ fn code(program: &Program) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         bytes.resize(start, 0xf4);
         bytes.extend(body);
     }
-    Ok(bytes)
+    bytes.resize((entry - CODE) as usize, 0xf4);
+    bytes.extend(assembled.inner.code_buffer);
+    Ok((entry, bytes))
 }
 
-/// Gives a thread its registers: all flags clear, what the test says, zero elsewhere. The stack stays.
+/// Gives a thread its registers: all flags clear, what the test says, zero elsewhere. The stack of one that uses it stays.
 fn set_registers(a: &mut CodeAssembler, program: &Program, thread: usize) -> Result<(), iced_x86::IcedError> {
     // 1 is neither zero nor negative, and has an odd number of bits: TEST clears all arithmetic flags.
     a.mov(eax, 1)?;
     a.test(eax, eax)?;
-    for (number, register) in GENERAL.into_iter().enumerate().filter(|(_, register)| *register != rsp) {
+    for (number, register) in GENERAL.into_iter().enumerate() {
         let given = program
             .registers
             .iter()
-            .rev()
             .find(|(owner, name, _)| *owner == thread && name.full_register().number() == number);
-        a.mov(register, given.map_or(0, |(_, _, value)| *value))?;
+        if given.is_some() || register != rsp || !program.uses_stack[thread] {
+            a.mov(register, given.map_or(0, |(_, _, value)| *value))?;
+        }
     }
     Ok(())
 }
@@ -139,8 +152,8 @@ fn save_registers(a: &mut CodeAssembler, thread: usize) -> Result<(), iced_x86::
     a.lock().inc(dword_ptr(DONE))
 }
 
-/// Waits for all threads, writes the final state, and exits.
-fn report(a: &mut CodeAssembler, program: &Program) -> Result<(), iced_x86::IcedError> {
+/// Waits for all threads, writes the final state, and exits with whether it must not be.
+fn report(a: &mut CodeAssembler, test: &Test, program: &Program) -> Result<(), iced_x86::IcedError> {
     let mut wait = a.create_label();
     let mut go_on = a.create_label();
     a.set_label(&mut wait)?;
@@ -157,9 +170,56 @@ fn report(a: &mut CodeAssembler, program: &Program) -> Result<(), iced_x86::Iced
         write_number(a, observed.kind.is_signed)?;
         write(a, ";")?;
     }
+    let mut written = a.create_label();
+    if test.quantifier == Quantifier::Exists {
+        jump_if(a, program, &test.condition, false, written)?;
+        write(a, WITNESS)?;
+    }
+    a.set_label(&mut written)?;
     write(a, "\n")?;
+    let mut violated = a.create_label();
+    match test.quantifier {
+        Quantifier::Exists => (),
+        Quantifier::NotExists => jump_if(a, program, &test.condition, true, violated)?,
+        Quantifier::Forall => jump_if(a, program, &test.condition, false, violated)?,
+    }
     a.mov(al, 0)?;
+    a.out(DEBUG_EXIT, al)?;
+    a.set_label(&mut violated)?;
+    a.mov(al, 1)?;
     a.out(DEBUG_EXIT, al)
+}
+
+/// Jumps to `target` where `condition` holds in the final state, or does not, as `wanted` says.
+fn jump_if(
+    a: &mut CodeAssembler,
+    program: &Program,
+    condition: &Condition,
+    wanted: bool,
+    target: CodeLabel,
+) -> Result<(), iced_x86::IcedError> {
+    match condition {
+        Condition::Is(place, value) => {
+            let observed = program.observed(place);
+            load(a, observed)?;
+            a.mov(rcx, observed.number(*value as u64) as u64)?;
+            a.cmp(rax, rcx)?;
+            if wanted { a.je(target) } else { a.jne(target) }
+        }
+        Condition::Not(inner) => jump_if(a, program, inner, !wanted, target),
+        // One part alone decides.
+        Condition::All(parts) if !wanted => parts.iter().try_for_each(|it| jump_if(a, program, it, wanted, target)),
+        Condition::Any(parts) if wanted => parts.iter().try_for_each(|it| jump_if(a, program, it, wanted, target)),
+        // One part that is otherwise decides against the jump.
+        Condition::All(parts) | Condition::Any(parts) => {
+            let mut stays = a.create_label();
+            parts.iter().try_for_each(|it| jump_if(a, program, it, !wanted, stays))?;
+            a.jmp(target)?;
+            a.set_label(&mut stays)?;
+            // Two labels cannot stand at one place.
+            a.nop()
+        }
+    }
 }
 
 /// The registers by number.
@@ -238,8 +298,8 @@ struct Segment {
     is_code: bool,
 }
 
-/// A static ELF64 executable (ELF-64 object file format, version 1.5), entered at its first segment.
-fn elf(segments: &[Segment]) -> Vec<u8> {
+/// A static ELF64 executable (ELF-64 object file format, version 1.5), entered at `entry`.
+fn elf(entry: u64, segments: &[Segment]) -> Vec<u8> {
     const HEADER: u64 = 64;
     const PROGRAM_HEADER: u64 = 56;
     const PAGE: u64 = crate::memory::PAGE;
@@ -249,7 +309,7 @@ fn elf(segments: &[Segment]) -> Vec<u8> {
         file.extend(half.to_le_bytes());
     }
     file.extend(1u32.to_le_bytes());
-    for word in [segments[0].address, HEADER, 0] {
+    for word in [entry, HEADER, 0] {
         file.extend(word.to_le_bytes());
     }
     file.extend(0u32.to_le_bytes());

@@ -241,6 +241,39 @@ fn a_test_that_may_wait_for_ever_says_so() {
     assert!(said.stdout.contains("\"hangs\":true"), "{said:?}");
 }
 
+#[test]
+fn an_image_knows_what_its_test_forbids_and_where_fences_belong() {
+    let test = |fence: &str| {
+        format!(
+            "X86_64 forbidden\n{{}}\nP0 | P1 ;\nmovl $1,(x) | movl $1,(y) ;\n{fence}\nmovl (y),%eax | movl (x),%eax ;\n\
+             ~exists (0:eax=0 /\\ 1:eax=0)\n"
+        )
+    };
+    let folder = Folder::new().with("broken.litmus", test("").as_bytes());
+    folder.run("litmus broken.litmus --emit-elf .").exits_with(1);
+    let said = folder.run("explore forbidden.elf --cores 2").exits_with(1);
+    let violation = said.stdout.lines().find(|line| line.contains("VIOLATION")).expect("one is found");
+    assert!(violation.starts_with("0:eax=0; 1:eax=0; "), "{said:?}");
+    folder.run("explore forbidden.elf --cores 2 --model sc").exits_with(0);
+    folder.run("run forbidden.elf --schedule forbidden-tso-1.schedule").exits_with(1);
+    let said = folder.run("fences forbidden.elf --cores 2").exits_with(1);
+    let places: Vec<&str> = said.stdout.lines().filter(|line| line.contains("mfence")).collect();
+    assert!(places.len() == 2 && places.iter().all(|place| place.contains("mov eax,[")), "{said:?}");
+
+    let folder = Folder::new().with("mended.litmus", test("mfence | mfence ;").as_bytes());
+    folder.run("litmus mended.litmus --emit-elf .").exits_with(0);
+    folder.run("explore forbidden.elf --cores 2").exits_with(0);
+}
+
+#[test]
+fn a_witness_of_an_exists_is_marked_in_an_image_and_no_violation() {
+    let text = "X86_64 seen\n{}\nP0 | P1 ;\nmovl $1,(x) | movl (x),%eax ;\nexists (1:eax=1)\n";
+    let folder = Folder::new().with("a.litmus", text.as_bytes());
+    folder.run("litmus a.litmus --emit-elf .").exits_with(0);
+    let said = folder.run("explore seen.elf --cores 2").exits_with(0);
+    assert!(said.stdout.contains("\n1:eax=1; (exists) ") && said.stdout.contains("\n1:eax=0;  "), "{said:?}");
+}
+
 /// Fails unless `text` is refused as `a.litmus` with this problem at `LINE:COLUMN`.
 fn is_refused(text: &[u8], problem: &str, place: &str) {
     let folder = Folder::new().with("a.litmus", text);

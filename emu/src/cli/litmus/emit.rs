@@ -41,7 +41,8 @@ pub(super) fn emit<'a>(
         let mut surveyor = surveyor(&name, bytes, explored.test.threads.len())?;
         for under in &explored.under {
             let survey = surveyor.survey(&Plan::default(), under.model, limits);
-            let states: Vec<String> = survey.outcomes.keys().map(ToString::to_string).collect();
+            let states: Vec<String> =
+                survey.outcomes.keys().map(|outcome| image::state(&outcome.to_string()).to_owned()).collect();
             assert!(
                 !survey.is_complete() || states == under.outcome.states,
                 "{name} under {}: as an image it has other final states: {states:?}",

@@ -34,7 +34,7 @@ mod switches;
 pub mod toggles;
 
 pub use found::Misfit;
-pub use limits::{Cut, Limits};
+pub use limits::{Cut, CutPlace, Limits};
 pub use op::Beyond;
 pub use state::Progress;
 pub use strategy::{Plan, Strategy};
@@ -428,6 +428,11 @@ impl Explored {
     /// Why something was left out.
     pub fn cuts(&self) -> Vec<Cut> {
         self.found.cuts.iter().copied().collect()
+    }
+
+    /// Where cores were about to do something that is not followed, the smallest addresses first for each reason.
+    pub fn cut_places(&self) -> impl Iterator<Item = &CutPlace> {
+        self.found.places.iter()
     }
 
     /// How often a state in which nothing more is possible was reached.

@@ -1,7 +1,7 @@
 //! Everything a guest program can come to under one memory model.
 
 use super::explain::{Explanation, Sought, Wanted};
-use super::limits::{Cut, Limits};
+use super::limits::{Cut, CutPlace, Limits};
 use super::region::{Ending, Region};
 use super::toggles::Toggles;
 use super::{End, Explored, Explorer, Misfit, Plan, Start, Strategy};
@@ -461,6 +461,11 @@ impl Survey {
             cuts.push(Cut::Time);
         }
         cuts
+    }
+
+    /// Where cores were about to do something that is not followed, the smallest addresses first for each reason.
+    pub fn cut_places(&self) -> Vec<CutPlace> {
+        self.explored.cut_places().copied().collect()
     }
 
     /// Everything that makes it incomplete, in words.

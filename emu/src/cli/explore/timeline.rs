@@ -151,6 +151,7 @@ impl Timeline<'_> {
             | Effect::Device
             | Effect::Arrive
             | Effect::Interrupt
+            | Effect::Enter { .. }
             | Effect::Return
             | Effect::Fault { .. } => true,
             Effect::Finish => false,
@@ -199,6 +200,7 @@ impl Timeline<'_> {
             Effect::Device => format!("{indent}reaches a device"),
             Effect::Arrive => format!("{indent}a posted write arrives"),
             Effect::Interrupt => format!("{indent}an interrupt comes before it: the handler is entered"),
+            Effect::Enter { handled } => format!("{indent}{handled}: its handler is entered"),
             Effect::Return => format!("{indent}the handler has ended"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),

@@ -8,7 +8,7 @@
 use super::{Plan, Rules};
 use crate::core::CoreId;
 use crate::explorer::found::{Found, Met};
-use crate::explorer::limits::{Cut, Limits};
+use crate::explorer::limits::{Cut, CutPlace, Limits};
 use crate::explorer::local::fingerprint;
 use crate::explorer::op::Op;
 use crate::explorer::reduction;
@@ -176,6 +176,7 @@ impl<'a> Search<'a> {
             self.has_news |= self.sharing.note(*core, op, ram_bytes) && self.limits.reduces;
         }
         self.found.cuts.extend(&expanded.cuts);
+        self.found.places.extend(&expanded.places);
         self.found.transitions += expanded.transitions;
     }
 }
@@ -195,6 +196,7 @@ struct Expanded {
     /// Operations that were met and that say something new about what is shared.
     notes: Vec<(CoreId, Op)>,
     cuts: BTreeSet<Cut>,
+    places: BTreeSet<CutPlace>,
     transitions: u64,
 }
 
@@ -207,6 +209,9 @@ impl Expansion<'_> {
         self.world.know(state);
         let mut expanded = Expanded::default();
         expanded.cuts.extend(self.world.cuts_at(state));
+        if !expanded.cuts.is_empty() {
+            expanded.places.extend(self.world.places_at(state));
+        }
         for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);
@@ -231,10 +236,9 @@ impl Expansion<'_> {
     fn note_step(&mut self, after: &State, step: Step, expanded: &mut Expanded) {
         expanded.transitions += 1;
         match step {
-            Step::Operate(core) if after.stop.is_none() => self.note(after, core, expanded),
-            Step::Interrupt(core) if after.stop.is_none() => {
+            Step::Operate(core) | Step::Interrupt(core) if after.stop.is_none() => {
                 let entered = self.world.entered.take();
-                expanded.notes.extend(entered.map(|entered| (core, entered)));
+                expanded.notes.extend(entered.map(|entered| (core, entered.touched)));
                 self.note(after, core, expanded);
             }
             Step::Operate(_) | Step::Drain(..) | Step::Arrive | Step::Interrupt(_) => (),
@@ -252,10 +256,11 @@ impl Expansion<'_> {
 
     fn note(&mut self, state: &State, core: CoreId, expanded: &mut Expanded) {
         let ram_bytes = self.world.stage.base().ram_bytes();
-        let op = self.world.op(state, core);
-        if let Op::Beyond { reason, .. } = op {
-            expanded.cuts.insert(Cut::Beyond(*reason));
+        if let Op::Beyond { reason, .. } = *self.world.op(state, core) {
+            expanded.cuts.insert(Cut::Beyond(reason));
+            expanded.places.extend(self.world.place_at(state, core));
         }
+        let op = self.world.op(state, core);
         if !self.sharing.knows(core, op, ram_bytes) {
             expanded.notes.push((core, op.clone()));
         }

@@ -2,9 +2,12 @@
 //! what serialises, model-specific registers.
 
 use super::guests::{Code, X, Y, cores, marked_cores, outcomes, survey};
+use fencepost::core::interruption::Source;
+use fencepost::explorer::explain::Effect;
 use fencepost::explorer::survey::{Outcome, Survey};
 use fencepost::explorer::{Beyond, Cut};
 use fencepost::memory_model::MemoryModel;
+use fencepost::trace::Fault;
 use fencepost_tests::guest::{IDT_POINTER, apic, handler, load_idt, store};
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
@@ -368,4 +371,45 @@ fn wrmsr(a: &mut CodeAssembler, register: i32, value: u32) -> Result<(), IcedErr
     a.mov(eax, value)?;
     a.xor(edx, edx)?;
     a.wrmsr()
+}
+
+#[test]
+fn a_device_that_does_something_by_itself_is_named() {
+    let starts = |a: &mut CodeAssembler| {
+        store(a, apic::SVR, apic::ENABLED)?;
+        store(a, apic::LVT_TIMER, 0x30)?;
+        store(a, apic::TIMER_INITIAL, 1_000_000)?;
+        a.xchg(bx, bx)?;
+        a.mov(dword_ptr(X), 1)
+    };
+    let survey = survey(&mut marked_cores(&[&|a| a.xchg(bx, bx), &starts]), TSO);
+    let places = survey.cut_places();
+    assert_eq!(survey.cuts(), [Cut::Beyond(Beyond::RunsTimer)]);
+    assert_eq!(places.len(), 1, "{places:?}");
+    assert_eq!((places[0].pc, places[0].core.map(|core| core.0), places[0].device), (None, Some(1), Some("lapic")));
+}
+
+#[test]
+fn the_story_of_an_exception_tells_where_its_handler_begins_and_ends() {
+    let main = |a: &mut CodeAssembler| {
+        handler(a, &[VECTOR as u8], |a| {
+            a.mov(dword_ptr(X), 1)?;
+            a.iretq()
+        })?;
+        load_idt(a)?;
+        a.xchg(bx, bx)?;
+        a.int(VECTOR)?;
+        a.mov(eax, dword_ptr(X))?;
+        a.out(0xf4, al)
+    };
+    let mut guest = marked_cores(&[&main, &|a| {
+        a.xchg(bx, bx)?;
+        a.mov(eax, dword_ptr(X))
+    }]);
+    let survey = survey(&mut guest, TSO);
+    let told = guest.explain(&survey, &Outcome::Exited(1), None).expect("it is an outcome").0;
+    let of_handler = |effect: &&Effect| matches!(effect, Effect::Enter { .. } | Effect::Return);
+    let told: Vec<&Effect> = told.rows.iter().flat_map(|row| &row.effects).filter(of_handler).collect();
+    let entry = Effect::Enter { handled: Fault::Interrupt { vector: VECTOR as u32, source: Source::Software } };
+    assert_eq!(told, [&entry, &Effect::Return]);
 }

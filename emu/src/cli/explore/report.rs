@@ -2,6 +2,7 @@
 
 use super::{Explore, Told, timeline};
 use crate::cli::colour;
+use crate::cli::cut_off::{self, CutOff};
 use crate::cli::explored_guest::variant;
 use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
@@ -36,7 +37,10 @@ pub(super) struct Report {
 struct ModelReport {
     model: &'static str,
     complete: bool,
+    /// Why it is not complete, and where that is.
     cuts: Vec<String>,
+    /// The places among them.
+    cut_off: Vec<CutOff>,
     states: usize,
     transitions: u64,
     executions: u64,
@@ -80,16 +84,16 @@ impl Report {
         explore: &Explore,
         target: &Target,
         settings: &Settings,
-        surveys: &[Survey],
+        found: Vec<(&Survey, Vec<CutOff>, Option<Told>)>,
         files: &[Vec<Option<PathBuf>>],
-        told: Vec<Option<Told>>,
         symbols: Symbols,
     ) -> Report {
         let variant = variant(target, &settings.command_line);
         let words = target.words(&settings.command_line);
-        let models = surveys.iter().zip(told).enumerate().map(|(index, (survey, told))| {
+        let models = found.into_iter().enumerate().map(|(index, (survey, cut_off, told))| {
             let files = files.get(index).map_or(&[] as &[Option<PathBuf>], Vec::as_slice);
-            ModelReport::new(explore, survey, variant, &words, files, told)
+            let report = ModelReport::new(explore, survey, variant, &words, files, told);
+            ModelReport { cuts: cut_off::lines(&report.cuts, &cut_off), cut_off, ..report }
         });
         let models: Vec<ModelReport> = models.collect();
         Report {
@@ -151,6 +155,7 @@ impl ModelReport {
             model: survey.model.name(),
             complete: survey.is_complete(),
             cuts: survey.reasons(),
+            cut_off: Vec::new(),
             states: survey.explored.states(),
             transitions: survey.explored.transitions(),
             executions: survey.explored.executions(),

@@ -245,7 +245,7 @@ fn alternative(explanation: &Explanation) -> &'static str {
 }
 
 /// The source line of the instruction at `pc`, or its address.
-pub(super) fn place(symbols: &Symbols, pc: u64) -> String {
+pub(in crate::cli) fn place(symbols: &Symbols, pc: u64) -> String {
     match symbols.place(pc) {
         Some((file, line)) => format!("{}:{line}", file.rsplit('/').next().unwrap_or(&file)),
         None => format!("{pc:#x}"),

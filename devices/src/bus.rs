@@ -116,6 +116,11 @@ impl Bus {
         devices.filter_map(|(_, device)| device.next_event()).min()
     }
 
+    /// The name of the device that does something by itself next, and when.
+    pub fn next_by_itself(&self) -> Option<(Ticks, &'static str)> {
+        self.devices.iter().filter_map(|device| Some((device.next_event()?, device.name()))).min()
+    }
+
     /// Whether what an access would read depends on what time it is; see [`Device::tells_time`].
     pub fn tells_time(&self, space: Space, address: u64, width: Width) -> bool {
         self.any_of(space, address, width, |device, offset| device.tells_time(offset))

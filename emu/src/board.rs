@@ -150,6 +150,17 @@ impl Board {
         self.next_event
     }
 
+    /// What does something by itself next: a local APIC, whose core is said, or another device; each by its name.
+    pub(crate) fn next_by_itself(&self) -> Option<(Option<CoreId>, &'static str)> {
+        let apic = self.interrupts.next_apic();
+        let of_bus = self.bus.next_by_itself();
+        match (apic, of_bus) {
+            (Some((at, _)), Some((other, name))) if other < at => Some((None, name)),
+            (Some((_, core)), _) => Some((Some(core), self.interrupts.apic(core).name())),
+            (None, of_bus) => of_bus.map(|(_, name)| (None, name)),
+        }
+    }
+
     /// When something happens by itself that may interrupt a core, as far as can be told while no core runs: what a clock
     /// does to a line that nobody listens to wakes none, however often.
     pub(crate) fn next_waking_event(&self) -> Option<Ticks> {

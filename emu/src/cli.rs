@@ -12,6 +12,7 @@ mod assembly;
 mod check;
 mod colour;
 mod completions;
+mod cut_off;
 mod disasm;
 mod explore;
 mod explored_guest;

@@ -37,7 +37,7 @@ mod waiting;
 
 pub use found::Misfit;
 pub use hang::Interrupts;
-pub use limits::{Cut, Limits};
+pub use limits::{Cut, CutPlace, Limits};
 pub use op::Beyond;
 pub use sharing::Witness;
 pub use state::Progress;
@@ -437,6 +437,11 @@ impl Explored {
     /// Why something was left out.
     pub fn cuts(&self) -> Vec<Cut> {
         self.found.cuts.iter().copied().collect()
+    }
+
+    /// Where cores were about to do something that is not followed, the smallest addresses first for each reason.
+    pub fn cut_places(&self) -> impl Iterator<Item = &CutPlace> {
+        self.found.places.iter()
     }
 
     /// How often a state in which nothing more is possible was reached.

@@ -5,7 +5,7 @@
 
 use crate::core::CoreId;
 use crate::core::decode::Mark;
-use crate::core::interruption::Source;
+use crate::core::interruption::{Source, vector};
 use crate::memory::MemoryType;
 use crate::store_buffer::StoreKind;
 use serde::Serialize;
@@ -115,6 +115,19 @@ pub enum Fault {
     NothingToFetch,
 }
 
+impl Fault {
+    /// What it is to a guest without a handler that `source` interrupts it with `vector`; `address` is CR2 for page faults.
+    pub(crate) fn of(vector: u32, source: Source, error_code: u32, address: u64) -> Fault {
+        let is_instruction = source == Source::Exception
+            || source == Source::Software && matches!(vector, vector::BREAKPOINT | vector::OVERFLOW);
+        if is_instruction {
+            Fault::Exception { vector, error_code, address }
+        } else {
+            Fault::Interrupt { vector, source }
+        }
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
@@ -184,12 +197,15 @@ pub struct EventLog {
     /// Which events interrupt the choice in which they happen.
     breaks_on: Option<fn(&Event) -> bool>,
     is_broken: bool,
+    /// From which of the lines on they are what a core does on its way into a handler.
+    entry: Option<usize>,
 }
 
 impl EventLog {
     /// An empty log, without details.
     pub(crate) fn new() -> EventLog {
-        EventLog { lines: Vec::new(), hasher: SipHasher13::new(), details: false, breaks_on: None, is_broken: false }
+        let (lines, hasher) = (Vec::new(), SipHasher13::new());
+        EventLog { lines, hasher, details: false, breaks_on: None, is_broken: false, entry: None }
     }
 
     /// Whether loads, stores and register names are wanted.
@@ -247,12 +263,24 @@ impl EventLog {
 
     /// The events since the last call.
     pub(crate) fn take(&mut self) -> Vec<Line> {
+        self.entry = None;
         std::mem::take(&mut self.lines)
+    }
+
+    /// What follows a core does on its way into a handler.
+    pub(crate) fn begin_entry(&mut self) {
+        self.entry.get_or_insert(self.lines.len());
+    }
+
+    /// How many of the lines come before the first entry of a handler.
+    pub(crate) fn before_entry(&self) -> usize {
+        self.entry.unwrap_or(self.lines.len())
     }
 
     /// Goes on from where `other` was, without its lines.
     pub(crate) fn resume_from(&mut self, other: &EventLog) {
         self.hasher = other.hasher;
         self.lines.clear();
+        self.entry = None;
     }
 }

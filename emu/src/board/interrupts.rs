@@ -158,6 +158,17 @@ impl Interrupts {
         self.asked.iter().any(|asked| asked.nmi.waits())
     }
 
+    /// The first core for which one waits.
+    pub(crate) fn first_with_nmi(&self) -> Option<CoreId> {
+        self.asked.iter().position(|asked| asked.nmi.waits()).map(|index| CoreId(index as u8))
+    }
+
+    /// The core whose local APIC does something by itself next, and when.
+    pub(crate) fn next_apic(&self) -> Option<(Ticks, CoreId)> {
+        let events = self.apics.iter().enumerate();
+        events.filter_map(|(index, apic)| Some((apic.next_event()?, CoreId(index as u8)))).min()
+    }
+
     /// Whether anything wants to interrupt `core`, whatever its flags say.
     pub(crate) fn asks(&self, core: CoreId) -> bool {
         self.asked[core.index()].nmi.waits() || self.maskable(core).is_some()

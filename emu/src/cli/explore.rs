@@ -3,6 +3,7 @@
 mod report;
 mod timeline;
 
+use super::cut_off::{self, CutOff};
 use super::explored_guest::ExploredGuest;
 use super::failure::{Failure, no_folder, note, refuse};
 use super::guest::{RULE, Target};
@@ -23,6 +24,7 @@ use report::Report;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+pub(super) use timeline::place;
 
 /// Pictures side by side on a contact sheet.
 const SHEET_COLUMNS: u32 = 16;
@@ -212,6 +214,8 @@ impl Explore {
         spinner.finish_and_clear();
         let files = self.save(&target, &surveys)?;
         let symbols = surveyor.image().symbols();
+        let cut_off = surveys.iter().map(|survey| cut_off::named(&mut surveyor, &symbols, survey.cut_places()));
+        let cut_off: Vec<Vec<CutOff>> = cut_off.collect();
         if let Some(sheet) = sheet {
             let screens = surveys.iter().flat_map(|survey| survey.outcomes.values());
             let screens: Vec<Picture> = screens.filter_map(|reached| reached.screen.clone()).collect();
@@ -221,7 +225,8 @@ impl Explore {
             dot.write(graph::dot(&told.explanation, |address| timeline::name(&symbols, address)).as_bytes())?;
         }
         let is_told = told.iter().any(Option::is_some);
-        let report = Report::new(&self, &target, surveyor.settings(), &surveys, &files, told, symbols);
+        let found = surveys.iter().zip(cut_off).zip(told).map(|((survey, cut_off), told)| (survey, cut_off, told));
+        let report = Report::new(&self, &target, surveyor.settings(), found.collect(), &files, symbols);
         if self.json {
             stdout::print_json(&report)?;
         } else {

@@ -1,6 +1,7 @@
 //! `fencepost fences`: where fences make a guest right, and which of its own it does not need.
 
 use super::colour::{self, Colour, paint};
+use super::cut_off::{self, CutOff};
 use super::explored_guest::ExploredGuest;
 use super::failure::Failure;
 use super::guest::RULE;
@@ -64,6 +65,8 @@ struct Row {
     seconds: f64,
     #[serde(flatten)]
     findings: Findings,
+    /// Where explorations were cut off.
+    cut_off: Vec<CutOff>,
     /// Source lines of all addresses named.
     places: std::collections::BTreeMap<u64, String>,
 }
@@ -88,7 +91,8 @@ impl Fences {
             let named = findings.cures.iter().flatten().map(|place| place.pc);
             let named = named.chain(findings.fences.iter().copied());
             let places = named.map(|pc| (pc, describe(&mut surveyor, &symbols, pc))).collect();
-            rows.push(Row { model: model.name(), seconds: began.elapsed().as_secs_f64(), findings, places });
+            let cut_off = cut_off::named(&mut surveyor, &symbols, findings.cut_places.clone());
+            rows.push(Row { model: model.name(), seconds: began.elapsed().as_secs_f64(), findings, cut_off, places });
         }
         spinner.finish_and_clear();
         if self.json {
@@ -155,7 +159,7 @@ impl Row {
                 }
             };
         }
-        for cut in cuts {
+        for cut in cut_off::lines(cuts, &self.cut_off) {
             text += &format!("  cut off: {cut}\n");
         }
         text

@@ -2,7 +2,7 @@
 //! identity, ports, system calls, and invalid opcodes that it would execute.
 
 mod control;
-mod msr;
+pub(crate) mod msr;
 pub(super) mod privilege;
 mod system_call;
 

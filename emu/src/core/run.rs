@@ -253,16 +253,20 @@ impl Turn<'_> {
 
     /// Makes the next access of the current instruction, and retires it if that was its last.
     ///
-    /// An instruction that would fault makes no access early: it faults as a whole.
+    /// An instruction that would fault makes no store early: it faults as a whole, after the loads before that.
     pub(crate) fn access(&mut self) {
         if !self.may_step() {
             return;
         }
         let eager = self.world.settings.model == MemoryModel::SC;
         let ways = GivesWay::default();
-        let would_fault = self.observe(1, eager, ways, Extent::Rehearsal, false).exit != PreciseExit::Stopped;
+        let rehearsed = self.observe(1, eager, ways, Extent::Rehearsal, false);
         self.precise_engine().forget_fault();
-        let extent = if would_fault { Extent::Steps } else { Extent::OneAccess };
+        let extent = match rehearsed.exit {
+            PreciseExit::Stopped => Extent::OneAccess,
+            _ if rehearsed.is_load_next => Extent::OneLoad,
+            _ => Extent::Steps,
+        };
         self.precise(1, eager, ways, extent);
         self.pass_time();
     }
@@ -550,16 +554,7 @@ impl Turn<'_> {
         let (delivery, trap) = self.deliver(exception, pc, eager);
         let Delivery::Entered { vector: entered } = delivery else {
             self.precise_engine().set_cr2(cr2);
-            let is_instruction = source == Source::Exception
-                || source == Source::Software && matches!(vector, vector::BREAKPOINT | vector::OVERFLOW);
-            return self.fault(
-                if is_instruction {
-                    Fault::Exception { vector, error_code, address }
-                } else {
-                    Fault::Interrupt { vector, source }
-                },
-                pc,
-            );
+            return self.fault(Fault::of(vector, source, error_code, address), pc);
         };
         self.core.clock += 1;
         self.caches[self.id.index()].wary = HANDLER_STEPS;

@@ -316,6 +316,32 @@ impl Tlb {
         self.entries.fill(Entry::default());
     }
 
+    /// Whether anything noted is not what page tables say now.
+    pub(crate) fn is_stale(&self, mode: &Mode, pat: u64, memory: &Memory) -> bool {
+        self.stale(mode, pat, memory).next().is_some()
+    }
+
+    /// Whether everything that is noted in `before` and not what page tables say is noted here, too.
+    pub(crate) fn keeps_stale_of(&self, before: &Tlb, mode: &Mode, pat: u64, memory: &Memory) -> bool {
+        before.stale(mode, pat, memory).all(|(index, entry)| {
+            let set = index / WAYS * WAYS;
+            self.entries[set..set + WAYS].contains(&entry)
+        })
+    }
+
+    /// What page tables say otherwise, and the place of each.
+    fn stale(&self, mode: &Mode, pat: u64, memory: &Memory) -> impl Iterator<Item = (usize, Entry)> {
+        let noted = self.entries.iter().copied().enumerate().filter(|(_, entry)| entry.is_some());
+        noted.filter(move |&(index, entry)| {
+            let Some(leaf) = mode.leaf(memory, entry.linear()) else { return true };
+            let kind =
+                if index < DATA_SETS * WAYS { PageType::chosen_by(leaf.entry, pat) } else { PageType::WRITE_BACK };
+            let now = Entry::new(&leaf, entry.linear(), mode, kind);
+            // A page may have become dirty since then.
+            now.page != entry.page || now.frame & !DIRTY != entry.frame & !DIRTY || entry.has(DIRTY) && !now.has(DIRTY)
+        })
+    }
+
     fn find(&self, side: Side, linear: u64) -> Option<Entry> {
         (0..SIZES.len()).find_map(|size| {
             let set = &self.entries[set_of(side, linear, size)];

@@ -5,7 +5,7 @@
 //! chosen so far is a way along which some core went on with stores in its buffer, and any set that prevents it has a place
 //! among the instructions where it did. Every set is verified by exploring the whole program with it.
 
-use super::limits::Cut;
+use super::limits::{Cut, CutPlace};
 use super::op::Op;
 use super::survey::{DOES_NOT_END, NOTHING_SHARED, Surveyor, WAITS_FOR_WHO_HAS_LEFT};
 use super::toggles::Toggles;
@@ -24,6 +24,9 @@ pub struct Findings {
     pub violated: bool,
     /// Why explorations were not complete.
     pub cuts: Vec<String>,
+    /// Where that was, as far as it was at an instruction or because of a device.
+    #[serde(skip)]
+    pub cut_places: Vec<CutPlace>,
     /// Each minimal set of places, smallest first; with the program as it is, none is needed.
     pub cures: Vec<Vec<Place>>,
     /// Fences in the program without which it is right as well, each alone. What is said of its own fences is so with the
@@ -96,7 +99,8 @@ enum Judged {
 /// The states of `limits` bound each exploration, its time all of them together.
 pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, patience: &Patience) -> Findings {
     let mut findings = Findings { complete: true, ..Findings::default() };
-    let mut doctor = Doctor { surveyor, model, limits, began: Instant::now(), explorations: 0, cuts: BTreeSet::new() };
+    let (began, cuts, cut_places) = (Instant::now(), BTreeSet::new(), BTreeSet::new());
+    let mut doctor = Doctor { surveyor, model, limits, began, explorations: 0, cuts, cut_places };
     match doctor.verdict(&Toggles::default()) {
         Verdict::Holds => findings.holds = true,
         Verdict::Violated(places) => {
@@ -111,6 +115,7 @@ pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, pat
     }
     findings.explorations = doctor.explorations;
     findings.cuts = doctor.cuts.into_iter().collect();
+    findings.cut_places = doctor.cut_places.into_iter().collect();
     findings
 }
 
@@ -133,6 +138,7 @@ struct Doctor<'a> {
     explorations: usize,
     /// Why explorations were not complete.
     cuts: BTreeSet<String>,
+    cut_places: BTreeSet<CutPlace>,
 }
 
 impl Doctor<'_> {
@@ -249,11 +255,12 @@ impl Doctor<'_> {
             self.cuts.insert(WAITS_FOR_WHO_HAS_LEFT.into());
             return Verdict::Unknown;
         }
-        if explored.witness().is_some_and(|witness| witness.is_hollow()) {
+        if explored.is_complete() && explored.witness().is_some_and(|witness| witness.is_hollow()) {
             self.cuts.insert(NOTHING_SHARED.into());
             return Verdict::Unknown;
         }
         self.cuts.extend(explored.cuts().iter().map(ToString::to_string));
+        self.cut_places.extend(explored.cut_places());
         if is_endless {
             self.cuts.insert(DOES_NOT_END.into());
         }

@@ -3,7 +3,7 @@
 use super::handlers::{Handlers, Level};
 use super::limits::Limits;
 use super::local::fingerprint;
-use super::op::{Op, Place};
+use super::op::{Entered, Op, Place};
 use super::reduction::is_own_business;
 use super::sharing::Sharing;
 use super::state::{State, Step, World};
@@ -13,6 +13,7 @@ use super::switches::{Count, Switches, is_delayed_drain, left_behind};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
 use crate::core::CoreId;
+use crate::machine::Stop;
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Fault;
 use serde::Serialize;
@@ -151,6 +152,11 @@ pub enum Effect {
     Arrive,
     /// An interrupt comes, and the core enters its handler.
     Interrupt,
+    /// The instruction causes an exception or is INT n, and the core enters its handler.
+    Enter {
+        /// What would have ended the run without a handler.
+        handled: Fault,
+    },
     /// The handler of an interrupt ends, with IRET.
     Return,
     /// The core comes to its end, or halts.
@@ -172,6 +178,7 @@ impl Effect {
             | Effect::Device
             | Effect::Arrive
             | Effect::Interrupt
+            | Effect::Enter { .. }
             | Effect::Return
             | Effect::Finish
             | Effect::Fault { .. } => None,
@@ -319,21 +326,28 @@ fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> 
 /// Notes in `row`, which is what `step` does between two states, which of its core's code does it, and whether that ends.
 fn follow(world: &mut World, between: (&State, &State), step: Step, handlers: &mut Handlers, row: &mut Row) {
     let (state, next) = between;
+    let entered = world.entered.take();
     match step {
         Step::Interrupt(core) => {
-            let entered = world.entered.take();
-            let pushed = if let Some(Op::Locked { stores, .. }) = entered { stores } else { Vec::new() };
-            handlers.enter(core, &pushed);
+            handlers.enter(core, &entered.map(pushed).unwrap_or_default());
             row.level = handlers.level(core, None);
         }
         Step::Operate(core) => {
             row.level = level(world, state, core, handlers);
+            if let Some(entered) = entered.filter(|entered| entered.handled.is_some()) {
+                handlers.enter(core, &pushed(entered));
+            }
             let is_end = returns(world, state, next, core) && handlers.leave(core);
             row.effects.extend(is_end.then_some(Effect::Return));
         }
         Step::Drain(core, _) => row.level = level(world, state, core, handlers),
         Step::Arrive => (),
     }
+}
+
+/// What was stored on the way into a handler.
+fn pushed(entered: Entered) -> Vec<Place> {
+    if let Op::Locked { stores, .. } = entered.touched { stores } else { Vec::new() }
 }
 
 /// Which of the code of `core` is at work in `state`.
@@ -376,6 +390,8 @@ fn touched_from(world: &mut World, first: &State) -> Vec<BTreeSet<Touched>> {
                 | Op::FullFence
                 | Op::StoreFence
                 | Op::Device
+                | Op::Priority
+                | Op::Enters
                 | Op::Finished
                 | Op::Diverges
                 | Op::Fault { .. }
@@ -408,11 +424,24 @@ fn row(world: &mut World, state: &State, step: Step, choices: &mut Vec<Choice>) 
             let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];
             (Some(core), (None, None), vec![Effect::Drain { stored: entry.into() }])
         }
-        Step::Operate(core) => (Some(core), place(world, core), effects(world, state, core)),
+        Step::Operate(core) => {
+            let mut effects = effects(world, state, core);
+            effects.extend(exception(world, &next));
+            (Some(core), place(world, core), effects)
+        }
     };
     let buffer = core.map_or(Vec::new(), buffer);
     let row = Row { core, pc, instruction, effects, buffer, is_delayed: false, level: Level::default() };
     (row, next)
+}
+
+/// The exception that the step which was taken last has led to, and the state `next`.
+fn exception(world: &World, next: &State) -> Option<Effect> {
+    let entered = world.entered.as_ref()?;
+    match next.stop {
+        Some(Stop::Faulted { fault, .. }) => Some(Effect::Fault { fault }),
+        _ => entered.handled.map(|handled| Effect::Enter { handled }),
+    }
 }
 
 /// Whether `core` comes to the end of an IRET between `state` and `next`.
@@ -444,10 +473,10 @@ fn effects(world: &mut World, state: &State, core: CoreId) -> Vec<Effect> {
             effects
         }
         Op::FullFence | Op::StoreFence => vec![Effect::Fence],
-        Op::Device => vec![Effect::Device],
+        Op::Device | Op::Priority => vec![Effect::Device],
         Op::Fault { fault, .. } => vec![Effect::Fault { fault: *fault }],
         Op::Finished => vec![Effect::Finish],
-        Op::Nothing | Op::Diverges | Op::Beyond { .. } => Vec::new(),
+        Op::Nothing | Op::Enters | Op::Diverges | Op::Beyond { .. } => Vec::new(),
     }
 }
 

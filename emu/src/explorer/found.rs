@@ -1,6 +1,6 @@
 //! What a strategy has found: states as they were met, and those in which nothing more is possible.
 
-use super::limits::Cut;
+use super::limits::{Cut, CutPlace};
 use super::sharing::{Sharing, Witness};
 use super::state::{State, Step};
 use crate::choice::Choice;
@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub(super) open: Vec<u32>,
     /// Why something was left out.
     pub(super) cuts: BTreeSet<Cut>,
+    /// Where, as far as it was at an instruction or because of a device.
+    pub(super) places: BTreeSet<CutPlace>,
 }
 
 impl Found {

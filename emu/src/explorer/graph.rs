@@ -70,6 +70,7 @@ impl Graph {
             | Effect::Device
             | Effect::Arrive
             | Effect::Interrupt
+            | Effect::Enter { .. }
             | Effect::Return
             | Effect::Finish
             | Effect::Fault { .. } => (),

@@ -1,6 +1,7 @@
 //! What bounds an exploration, and what it says when something was left out.
 
 use super::op::Beyond;
+use crate::core::CoreId;
 use std::time::Duration;
 
 /// What bounds an exploration.
@@ -44,6 +45,19 @@ pub enum Cut {
     Unended(u64),
     /// A core was about to do something that is not followed.
     Beyond(Beyond),
+}
+
+/// Where exploration does not go on: an instruction, or a device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+pub struct CutPlace {
+    /// Why.
+    pub reason: Beyond,
+    /// Linear address of the instruction; `None` where none is to blame.
+    pub pc: Option<u64>,
+    /// Which core is about to execute it, or whose local APIC it is.
+    pub core: Option<CoreId>,
+    /// The device that does something by itself.
+    pub device: Option<&'static str>,
 }
 
 impl std::fmt::Display for Cut {

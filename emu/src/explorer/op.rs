@@ -21,7 +21,7 @@ pub(super) enum Op {
     Load(Place),
     /// Writes memory; the bytes are known.
     Store(Entry),
-    /// LOCK-prefixed, or XCHG with memory: reads and writes in one step, with an empty buffer.
+    /// LOCK-prefixed, XCHG with memory, or serialising: reads and writes in one step, with an empty buffer.
     Locked {
         /// What it reads.
         loads: Vec<Place>,
@@ -34,11 +34,16 @@ pub(super) enum Op {
     StoreFence,
     /// Reaches a device: IN, OUT, an access to uncached memory. Waits for an empty buffer.
     Device,
+    /// MOV to or from CR8: reaches the core's own local APIC, and waits for nothing.
+    Priority,
+    /// Causes an exception, or is INT n: waits for an empty buffer, and then enters the guest's handler, unless that is not
+    /// there and the run ends. What is read on the way is not decided by the local state.
+    Enters,
     /// HLT, the end of the explored region, or a return to where cores are parked: takes no steps any more.
     Finished,
     /// Goes on for ever without an operation that others could observe.
     Diverges,
-    /// An exception or software interrupt, which ends the run.
+    /// An exception or software interrupt, which ends the run: the guest has no table of handlers.
     Fault {
         /// Linear address of the instruction.
         pc: u64,
@@ -64,9 +69,18 @@ pub enum Beyond {
     SetsClock,
     /// A store to bytes that some core executes.
     StoresToCode,
-    /// A change of how addresses are translated.
+    /// A change of how addresses are translated: a store to page tables, another CR3 or other bits of CR0, CR4 and EFER, or the
+    /// loss of a translation that page tables have not said for some time.
     ChangesTranslation,
-    /// An exception or software interrupt that the guest handles.
+    /// A change of what type memory has: another IA32_PAT, or other MTRRs.
+    ChangesMemoryTypes,
+    /// A local APIC comes to another address, or is turned on or off.
+    MovesApic,
+    /// A far jump, call or return.
+    FarTransfer,
+    /// A debug exception that the guest handles: a single step, a breakpoint of a debug register, INT1.
+    DebugException,
+    /// An exception after an instruction has accessed memory in a way that is not told apart from the handler's entry.
     EntersHandler,
     /// A timer or another device that does things by itself is running.
     RunsTimer,
@@ -87,7 +101,11 @@ impl std::fmt::Display for Beyond {
             Beyond::SetsClock => "sets a clock, or starts a count",
             Beyond::StoresToCode => "stores to code that is executed",
             Beyond::ChangesTranslation => "changes how addresses are translated",
-            Beyond::EntersHandler => "enters the handler of an exception",
+            Beyond::ChangesMemoryTypes => "changes of what type memory is",
+            Beyond::MovesApic => "moves its local APIC, or turns it on or off",
+            Beyond::FarTransfer => "goes to another code segment",
+            Beyond::DebugException => "enters the handler of a debug exception",
+            Beyond::EntersHandler => "enters the handler of an exception after it has accessed memory",
             Beyond::RunsTimer => "goes on while a timer or another device does things by itself",
             Beyond::NonMaskable => "goes on with a non-maskable interrupt on its way",
             Beyond::StartsCores => "resets or starts a core",
@@ -108,6 +126,17 @@ pub(super) struct Edge {
     pub(super) then: u64,
     /// What a locked instruction has written.
     pub(super) writes: Vec<Entry>,
+    /// What it has stored besides, into its buffer: the frame of a handler, what a serialising instruction stores.
+    pub(super) pushes: Vec<Entry>,
+}
+
+/// What a processor has accessed that its core's local state does not tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Entered {
+    /// That, as if it were one operation.
+    pub(super) touched: Op,
+    /// What would have ended the run if there were no handler, and has led into it.
+    pub(super) handled: Option<Fault>,
 }
 
 /// How an operation is said as a choice.

@@ -101,7 +101,9 @@ pub(super) fn is_own_business(world: &mut World, sharing: &Sharing, state: &Stat
         Op::Load(place) => sharing.is_private(place.address, place.length),
         Op::Store(entry) => model.buffers(entry.kind) || sharing.is_private(entry.address, u64::from(entry.length)),
         Op::Locked { loads, stores } => sharing.are_private(loads) && sharing.are_private(stores),
-        Op::Device | Op::Finished | Op::Diverges | Op::Fault { .. } | Op::Beyond { .. } => false,
+        Op::Device | Op::Priority | Op::Enters | Op::Finished | Op::Diverges | Op::Fault { .. } | Op::Beyond { .. } => {
+            false
+        }
     };
     is_private && !world.is_open(state, core) && world.can_operate(state, core)
 }

@@ -154,6 +154,8 @@ fn touched(core: CoreId, op: &Op, ram_bytes: u64, see: &mut impl FnMut(u64, Seen
         | Op::FullFence
         | Op::StoreFence
         | Op::Device
+        | Op::Priority
+        | Op::Enters
         | Op::Finished
         | Op::Diverges
         | Op::Fault { .. }

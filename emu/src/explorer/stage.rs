@@ -1,21 +1,24 @@
 //! Trying out operations on a real machine.
 
 use super::delta::{Delta, granules};
+use super::limits::CutPlace;
 use super::local::{Input, LocalId, Locals, input_of};
-use super::op::{Beyond, Edge, Op, Place, Taken};
+use super::op::{Beyond, Edge, Entered, Op, Place, Taken};
 use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
 use crate::core::cpu_state::{CpuState, SegmentName, gpr};
 use crate::core::decode::{self, Class, Mark};
-use crate::core::interruption::{Openness, Source};
-use crate::core::tlb::Side;
+use crate::core::emulate::msr;
+use crate::core::interruption::{Openness, Source, vector};
+use crate::core::memory_types::MemoryTypes;
+use crate::core::tlb::{Side, Tlb};
 use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::{Local, Standing};
 use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
-use crate::trace::Event;
+use crate::trace::{Event, Fault};
 use fencepost_devices::{PhysAddr, Space, Ticks, Width};
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
 use rustc_hash::FxHashMap;
@@ -27,6 +30,15 @@ const LONGEST_LOCAL_RUN: u64 = 1 << 20;
 
 /// The longest instruction, in bytes (SDM 2A 2.3.11): bytes up to there decide why one cannot be decoded.
 const LONGEST_INSTRUCTION: u64 = 15;
+
+/// CR0: PE, WP, NW, CD, PG. The others are about tasks, floating point and alignment.
+const TRANSLATES_IN_CR0: u64 = 1 | 1 << 16 | 1 << 29 | 1 << 30 | 1 << 31;
+
+/// CR4: VME, PVI, PSE, PAE, PGE.
+const TRANSLATES_IN_CR4: u64 = 1 | 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7;
+
+/// EFER.SCE, the only bit of it that is about something else.
+const EFER_SYSTEM_CALLS: u64 = 1;
 
 /// What an instruction is to the explorer, whatever the registers hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +81,16 @@ pub(super) fn beyond_of(board: &Board) -> Option<Beyond> {
     }
 }
 
+/// Which device makes that so.
+pub(super) fn place_of(board: &Board) -> Option<CutPlace> {
+    let reason = beyond_of(board)?;
+    let (core, device) = match reason {
+        Beyond::NonMaskable => (board.interrupts().first_with_nmi(), None),
+        _ => board.next_by_itself().map_or((None, None), |(core, device)| (core, Some(device))),
+    };
+    Some(CutPlace { reason, pc: None, core, device })
+}
+
 /// A machine on which operations are tried, and the memory that exploration began with.
 pub(super) struct Stage {
     machine: Machine,
@@ -79,6 +101,8 @@ pub(super) struct Stage {
     patches: Patches,
     /// Physical pages that hold page tables.
     tables: Vec<u64>,
+    /// How each core finds memory.
+    addressing: Vec<Addressing>,
     board: Board,
     /// What time it is, for good: devices in one state do the same whenever they are tried. Nothing is followed that would
     /// make a difference by the time.
@@ -87,6 +111,15 @@ pub(super) struct Stage {
     is_shared: bool,
     /// What the mark that ends the region is to the core whose operation is tried.
     standing: Standing,
+}
+
+/// How a core finds memory when exploration begins, and ever after.
+#[derive(Clone)]
+struct Addressing {
+    noted: Tlb,
+    /// Page tables say otherwise than some of what is noted, so that it matters when that is lost.
+    is_stale: bool,
+    types: MemoryTypes,
 }
 
 /// What the rest of the machine is while an operation is tried.
@@ -105,6 +138,19 @@ pub(super) struct Tried {
     pub(super) board: Option<Board>,
     /// It ended the run.
     pub(super) stop: Option<Stop>,
+    /// What it has accessed that the core's local state does not tell.
+    pub(super) entered: Option<Entered>,
+}
+
+/// What came of one choice.
+struct Attempt {
+    taken: Taken,
+    happened: Happened,
+    /// The devices afterwards, when one was reached.
+    board: Option<Board>,
+    stop: Option<Stop>,
+    /// Where memory is another than when exploration began.
+    touched: Vec<(u64, u64)>,
 }
 
 impl Stage {
@@ -119,12 +165,19 @@ impl Stage {
         let mut tables: Vec<u64> = modes.flat_map(|mode| mode.table_pages(&base)).collect();
         tables.sort_unstable();
         tables.dedup();
+        let addressing = state.cores.iter().map(|core| {
+            let mode = paging::Mode::of(&core.cpu);
+            let is_stale = mode.is_paging() && core.tlb.is_stale(&mode, core.cpu.pat, &base);
+            Addressing { noted: core.tlb.clone(), is_stale, types: core.memory_types.clone() }
+        });
+        let addressing = addressing.collect();
         Stage {
             machine,
             base,
             kinds: FxHashMap::default(),
             patches: Patches::default(),
             tables,
+            addressing,
             board,
             time,
             is_shared,
@@ -142,6 +195,7 @@ impl Stage {
             kinds: self.kinds.clone(),
             patches: Patches::refusing(self.patches.refused().clone()),
             tables: self.tables.clone(),
+            addressing: self.addressing.clone(),
             board: self.board.clone(),
             time: self.time,
             is_shared: self.is_shared,
@@ -196,69 +250,90 @@ impl Stage {
         let still = |op: Op| Tried {
             op,
             input: 0,
-            edge: Edge { to: id, taken: Taken::Nothing, then: 0, writes: Vec::new() },
+            edge: Edge { to: id, taken: Taken::Nothing, then: 0, writes: Vec::new(), pushes: Vec::new() },
             board: None,
             stop: None,
+            entered: None,
         };
         if let Some(reason) = beyond_of(around.board) {
             return still(Op::Beyond { pc, reason });
         }
-        if locals.local(id).activity != Activity::Running {
+        if kind == Kind::End || locals.local(id).activity != Activity::Running {
             return still(Op::Finished);
         }
-        match kind {
-            _ if self.standing == (Standing::Behind { pc }) => return still(Op::Finished),
-            Kind::End => match self.standing {
-                Standing::InRegion if !is_in_shadow(locals.local(id)) => return still(Op::Finished),
-                // The shadow ends with the mark, and interrupts can come: the core rests right behind it.
-                Standing::InRegion => return self.pass_mark(seat, around, locals),
-                Standing::Behind { .. } | Standing::Outside => (),
-            },
-            Kind::Operation(Class::TimeStamp | Class::ReadMsr) => {
-                return still(Op::Beyond { pc, reason: Beyond::ReadsTime });
-            }
-            Kind::Operation(Class::Serialising | Class::ControlRegister | Class::WriteMsr | Class::ModeChange) => {
-                return still(Op::Beyond { pc, reason: Beyond::ChangesTranslation });
-            }
-            _ => (),
+        if self.standing == (Standing::Behind { pc }) {
+            return still(Op::Finished);
         }
+        if kind == Kind::End && self.standing == Standing::InRegion {
+            // The shadow ends with the mark, and interrupts can come: the core rests right behind it.
+            let is_passed = is_in_shadow(locals.local(id));
+            return if is_passed { self.pass_mark(seat, around, locals) } else { still(Op::Finished) };
+        }
+        if let Some(reason) = kind.beyond(&locals.local(id).cpu) {
+            return still(Op::Beyond { pc, reason });
+        }
+        let mut attempt = self.attempt(seat, kind, around, None);
+        if attempt.may_fault_by_what_it_loads(kind) {
+            // That load is an operation of its own, before the fault, which waits for the buffer.
+            self.take_back(&attempt.touched);
+            self.machine.stage(seat, locals.local(id));
+            attempt = self.attempt(seat, kind, around, Some(Taken::Access));
+        }
+        let tried = match self.refusal(seat, kind, &attempt, &locals.local(id).cpu, around) {
+            Some(reason) => {
+                let Addressing { noted, types, .. } = &self.addressing[seat.index()];
+                self.machine.stage_addressing(seat, noted, types);
+                still(Op::Beyond { pc, reason })
+            }
+            None => self.follow(seat, (id, kind), &attempt, locals),
+        };
+        self.take_back(&attempt.touched);
+        tried
+    }
+
+    /// The core on `seat` goes on by one choice: `taken`, or an access where its instruction makes several, else all of it.
+    fn attempt(&mut self, seat: CoreId, kind: Kind, around: &Around, taken: Option<Taken>) -> Attempt {
         let mut touched = self.put(around);
-        let is_access = self.machine.makes_several_accesses(seat);
-        let choice = if is_access {
-            Choice::Access { core: seat }
-        } else {
-            Choice::Run { core: seat, steps: 1, drained: false }
+        let usual = if self.machine.makes_several_accesses(seat) { Taken::Access } else { Taken::Step };
+        let taken = taken.unwrap_or(usual);
+        let choice = match taken {
+            Taken::Access => Choice::Access { core: seat },
+            Taken::Step | Taken::Nothing => Choice::Run { core: seat, steps: 1, drained: false },
         };
         self.machine.apply(choice).expect("a staged core can run");
-        let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
-        touched.extend(happened.stores.iter().map(|(place, _)| (place.address.0, place.length)));
-        let stop = self.machine.staged_stop().filter(|stop| *stop != Stop::AllHalted);
-        let board = happened.reached_device.then(|| self.machine.outer_state().board.clone());
-        self.machine.staged_stop().take();
-        let beyond_time = happened.accesses.iter().find_map(|access| access.beyond(around.board));
-        let beyond_time = beyond_time.map(|reason| Op::Beyond { pc, reason });
-        let tried = match beyond_time.or_else(|| self.refusal(pc, &happened)) {
-            Some(beyond) => still(beyond),
-            None => {
-                happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
-                let op = self.operation(pc, kind, &happened, stop);
-                let writes = match op {
-                    Op::Locked { .. } => happened.entries(|_| StoreKind::Ordinary),
-                    _ => Vec::new(),
-                };
-                let taken = if is_access { Taken::Access } else { Taken::Step };
-                let (to, then, end) = match stop {
-                    None => self.advance(seat, locals),
-                    Some(_) => (id, 0, None),
-                };
-                if let Some(end) = end {
-                    locals.learn_op(to, end);
-                }
-                Tried { op, input: happened.input(), edge: Edge { to, taken, then, writes }, board, stop }
-            }
+        let happened = self.happened();
+        touched.extend(happened.stored());
+        let stop = self.machine.staged_stop().take().filter(|stop| *stop != Stop::AllHalted);
+        let reaches = happened.reached_device || kind == Kind::Operation(Class::TaskPriority);
+        let board = reaches.then(|| self.machine.outer_state().board.clone());
+        Attempt { taken, happened, board, stop, touched }
+    }
+
+    /// What has happened since this was asked last.
+    fn happened(&mut self) -> Happened {
+        let (own, on_the_way) = self.machine.take_both_events();
+        Happened::of(own, on_the_way)
+    }
+
+    /// What the core in local state `id` has done in `attempt`, and where it is when it comes to its next operation.
+    fn follow(&mut self, seat: CoreId, (id, kind): (LocalId, Kind), attempt: &Attempt, locals: &mut Locals) -> Tried {
+        let Attempt { taken, happened, board, stop, .. } = attempt;
+        let pc = locals.local(id).cpu.linear_pc();
+        let op = self.operation(pc, kind, attempt);
+        let (writes, pushes) = happened.entries(&op, attempt.is_exception(), class_of(kind, happened));
+        happened.stored().for_each(|(address, length)| {
+            self.patches.store(Place { address: PhysAddr(address), length });
+        });
+        let (to, then, end) = match stop {
+            None => self.advance(seat, locals),
+            Some(_) => (id, 0, None),
         };
-        self.take_back(&touched);
-        tried
+        if let Some(end) = end {
+            locals.learn_op(to, end);
+        }
+        let entered = happened.entered(&op);
+        let edge = Edge { to, taken: *taken, then, writes, pushes };
+        Tried { op, input: happened.input(), edge, board: board.clone(), stop: *stop, entered }
     }
 
     /// The core on `seat` executes the mark at which it is, and rests behind it.
@@ -270,8 +345,8 @@ impl Stage {
         self.take_back(&touched);
         self.standing = Standing::Behind { pc: self.machine.linear_pc(seat) };
         let to = locals.number(self.local(seat));
-        let edge = Edge { to, taken: Taken::Step, then: 0, writes: Vec::new() };
-        Tried { op: Op::Nothing, input: 0, edge, board: None, stop: None }
+        let edge = Edge { to, taken: Taken::Step, then: 0, writes: Vec::new(), pushes: Vec::new() };
+        Tried { op: Op::Nothing, input: 0, edge, board: None, stop: None, entered: None }
     }
 
     /// The oldest posted write arrives: the devices afterwards, and whether that ends the run.
@@ -299,12 +374,12 @@ impl Stage {
         let mut touched = self.put(around);
         let choice = Choice::Interrupt { core: seat };
         let is_taken = self.machine.apply(choice).is_ok();
-        let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
-        touched.extend(happened.stores.iter().map(|(place, _)| (place.address.0, place.length)));
+        let happened = self.happened();
+        touched.extend(happened.stored());
         let board = self.machine.outer_state().board.clone();
         let stop = self.machine.staged_stop().take().filter(|stop| *stop != Stop::AllHalted);
         let interrupted = is_taken.then(|| {
-            happened.stores.iter().for_each(|(place, _)| self.patches.store(*place));
+            happened.entry.stores.iter().for_each(|stored| self.patches.store(stored.place));
             let (to, then, end) = match stop {
                 None => self.advance(seat, locals),
                 Some(_) => (id, 0, None),
@@ -315,8 +390,8 @@ impl Stage {
             Interrupted {
                 to,
                 then,
-                loads: happened.loads.iter().map(|(place, _)| *place).collect(),
-                stores: happened.entries(|_| StoreKind::Ordinary),
+                loads: happened.entry.loads.iter().map(|(place, _)| *place).collect(),
+                stores: happened.entry.stores.iter().map(|stored| stored.entry(StoreKind::Ordinary)).collect(),
                 board,
                 stop,
             }
@@ -389,6 +464,7 @@ impl Stage {
     fn advance(&mut self, seat: CoreId, locals: &mut Locals) -> (LocalId, u64, Option<Op>) {
         let mut steps = 0;
         let mut check_at = 64;
+        let mut first: Option<Local> = None;
         let mut seen: Option<Local> = None;
         let end = loop {
             let pc = self.machine.linear_pc(seat);
@@ -409,15 +485,19 @@ impl Stage {
             } else if seen.is_some() && steps < check_at && self.is_seen(seat, &mut seen) {
                 break Some(Op::Diverges);
             }
+            let first = first.get_or_insert_with(|| self.machine.local(seat));
             let taken = self.machine.apply(Choice::Run { core: seat, steps: 1, drained: false });
-            let happened = Happened::of(self.machine.take_events().into_iter().map(|line| line.event));
-            if happened.entered_handler || !happened.loads.is_empty() || !happened.stores.is_empty() {
-                // Without a handler it was an instruction without operands in memory, and code has changed under it: what
-                // is found will be thrown away.
-                let stored: Vec<_> = happened.stores.iter().map(|(at, _)| (at.address.0, at.length)).collect();
-                self.take_back(&stored);
-                let reason = if happened.entered_handler { Beyond::EntersHandler } else { Beyond::StoresToCode };
-                break Some(Op::Beyond { pc, reason });
+            let happened = self.happened();
+            self.take_back(&happened.stored().collect::<Vec<_>>());
+            if happened.handled.is_some() || !happened.entry.loads.is_empty() {
+                // The way into a handler is an operation.
+                self.go_back(seat, first, steps);
+                break None;
+            }
+            if !happened.own.is_empty() {
+                // It was an instruction without operands in memory, and code has changed under it: what is found will be
+                // thrown away.
+                break Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
             }
             if let Some(Stop::Faulted { pc, fault, .. }) = self.machine.staged_stop().take() {
                 break Some(Op::Fault { pc, fault });
@@ -442,6 +522,15 @@ impl Stage {
             }
         }
         lowest
+    }
+
+    /// The core on `seat` is where so many `steps` that others cannot observe lead to from `first`.
+    fn go_back(&mut self, seat: CoreId, first: &Local, steps: u64) {
+        self.machine.stage(seat, first);
+        if steps > 0 {
+            self.machine.apply(Choice::Run { core: seat, steps, drained: false }).expect("it could before");
+            self.machine.take_events();
+        }
     }
 
     /// Whether the core is in the local state `seen` again.
@@ -478,58 +567,94 @@ impl Stage {
         }
     }
 
-    /// Why what `happened` cannot be followed, if so.
-    fn refusal(&self, pc: u64, happened: &Happened) -> Option<Op> {
-        if happened.entered_handler {
-            return Some(Op::Beyond { pc, reason: Beyond::EntersHandler });
+    /// Why what came of `attempt` cannot be followed, if so; the core had the registers `before`.
+    fn refusal(
+        &mut self,
+        seat: CoreId,
+        kind: Kind,
+        attempt: &Attempt,
+        before: &CpuState,
+        around: &Around,
+    ) -> Option<Beyond> {
+        let happened = &attempt.happened;
+        let of_time = happened.accesses.iter().find_map(|access| access.beyond(around.board));
+        if of_time.is_some() {
+            return of_time;
+        }
+        if happened.has_debug_exception {
+            return Some(Beyond::DebugException);
+        }
+        if attempt.may_fault_by_what_it_loads(kind) {
+            return Some(Beyond::EntersHandler);
         }
         if happened.started_cores {
-            return Some(Op::Beyond { pc, reason: Beyond::StartsCores });
+            return Some(Beyond::StartsCores);
         }
         if let Some(reason) = self.beyond_of_board() {
-            return Some(Op::Beyond { pc, reason });
+            return Some(reason);
         }
-        let bytes = || happened.stores.iter().flat_map(|(place, _)| place.address.0..place.address.0 + place.length);
-        if happened.stores.iter().any(|(place, _)| self.patches.refuses(*place)) {
-            return Some(Op::Beyond { pc, reason: Beyond::StoresToCode });
+        let is_refused = |(address, length)| self.patches.refuses(Place { address: PhysAddr(address), length });
+        if happened.stored().any(is_refused) {
+            return Some(Beyond::StoresToCode);
         }
         let is_table = |byte: u64| self.tables.binary_search(&(byte / crate::memory::PAGE)).is_ok();
-        bytes().any(is_table).then_some(Op::Beyond { pc, reason: Beyond::ChangesTranslation })
+        if happened.stored().flat_map(|(address, length)| address..address + length).any(is_table) {
+            return Some(Beyond::ChangesTranslation);
+        }
+        let may_address_otherwise = attempt.is_exception() || kind.may_address_otherwise();
+        may_address_otherwise.then(|| self.addresses_otherwise(seat, before, around.board)).flatten()
     }
 
-    /// What the core has done.
-    fn operation(&self, pc: u64, kind: Kind, happened: &Happened, stop: Option<Stop>) -> Op {
-        if let Some(Stop::Faulted { pc, fault, .. }) = stop {
+    /// Why the core on `seat`, which had the registers `before`, now finds memory or devices where it did not, if so.
+    fn addresses_otherwise(&mut self, seat: CoreId, before: &CpuState, board: &Board) -> Option<Beyond> {
+        let has_moved = self.machine.outer_state().board.interrupts().place(seat) != board.interrupts().place(seat);
+        let core = &self.machine.state().cores[seat.index()];
+        let Addressing { noted, is_stale, types } = &self.addressing[seat.index()];
+        let loses = || {
+            let mode = paging::Mode::of(before);
+            !core.tlb.keeps_stale_of(noted, &mode, before.pat, &self.base)
+        };
+        if core.memory_types != *types || core.cpu.pat != before.pat {
+            Some(Beyond::ChangesMemoryTypes)
+        } else if translation_by(&core.cpu) != translation_by(before) || *is_stale && loses() {
+            Some(Beyond::ChangesTranslation)
+        } else {
+            has_moved.then_some(Beyond::MovesApic)
+        }
+    }
+
+    /// What the core has done in `attempt`.
+    fn operation(&self, pc: u64, kind: Kind, attempt: &Attempt) -> Op {
+        let Attempt { happened, stop, .. } = attempt;
+        if let Some(Stop::Faulted { pc, fault, .. }) = *stop
+            && happened.own.loads.is_empty()
+            && happened.entry.loads.is_empty()
+        {
             return Op::Fault { pc, fault };
+        }
+        if attempt.is_exception() {
+            return Op::Enters;
         }
         if happened.reached_device {
             return Op::Device;
         }
-        let class = match kind {
-            // Waits for an empty buffer and goes straight to memory, as a locked instruction does.
-            _ if happened.memory == MemoryType::Uncached => Class::Locked,
-            Kind::Operation(class) => class,
-            Kind::Return => Class::Locked,
-            Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => Class::Plain,
-        };
-        let places = || happened.loads.iter().map(|(place, _)| *place);
+        let Accesses { loads, stores, .. } = &happened.own;
+        let class = class_of(kind, happened);
         match class {
-            Class::Locked => Op::Locked {
-                loads: places().collect(),
-                stores: happened.stores.iter().map(|(place, _)| *place).collect(),
-            },
             Class::FullFence | Class::CpuId => Op::FullFence,
             Class::StoreFence => Op::StoreFence,
-            _ => {
-                let entries = happened.entries(|_| kind_of_store(class, happened.memory));
-                match (places().next(), entries.first()) {
-                    (Some(place), None) => Op::Load(place),
-                    (None, Some(&entry)) => Op::Store(entry),
-                    (None, None) => Op::Nothing,
-                    // An access is a load or a store, unless the instruction is another than memory has there now.
-                    (Some(_), Some(_)) => Op::Beyond { pc, reason: Beyond::StoresToCode },
-                }
-            }
+            Class::TaskPriority => Op::Priority,
+            _ if class.drains() => Op::Locked {
+                loads: loads.iter().map(|(place, _)| *place).collect(),
+                stores: stores.iter().map(|stored| stored.place).collect(),
+            },
+            _ => match (loads.first(), stores.first()) {
+                (Some((place, _)), None) => Op::Load(*place),
+                (None, Some(stored)) => Op::Store(stored.entry(kind_of_store(class, stored.memory))),
+                (None, None) => Op::Nothing,
+                // An access is a load or a store, unless the instruction is another than memory has there now.
+                (Some(_), Some(_)) => Op::Beyond { pc, reason: Beyond::StoresToCode },
+            },
         }
     }
 
@@ -563,6 +688,66 @@ impl Stage {
 fn is_in_shadow(local: &Local) -> bool {
     let openness = Openness::of(&local.cpu);
     openness.contains(Openness::INTERRUPT_FLAG | Openness::SHADOW)
+}
+
+impl Kind {
+    /// Why such an instruction is not even tried by a core with the registers `cpu`, if so.
+    fn beyond(self, cpu: &CpuState) -> Option<Beyond> {
+        let Kind::Operation(class) = self else { return None };
+        let is_clock = cpu.gpr[gpr::RCX] as u32 == msr::TIME_STAMP_COUNTER;
+        match class {
+            Class::TimeStamp => Some(Beyond::ReadsTime),
+            Class::ReadMsr => is_clock.then_some(Beyond::ReadsTime),
+            Class::WriteMsr => is_clock.then_some(Beyond::SetsClock),
+            Class::ModeChange => Some(Beyond::FarTransfer),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits for an empty buffer before anything else.
+    fn drains(self) -> bool {
+        match self {
+            Kind::Operation(class) => class.drains(),
+            Kind::Return => true,
+            Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => false,
+        }
+    }
+
+    /// Whether it may change how the core finds memory or devices.
+    fn may_address_otherwise(self) -> bool {
+        matches!(self, Kind::Return | Kind::Operation(Class::Serialising | Class::ControlRegister | Class::WriteMsr))
+    }
+}
+
+impl Attempt {
+    /// Whether the core has entered a handler, or would have if there were one.
+    fn is_exception(&self) -> bool {
+        self.happened.handled.is_some() || matches!(self.stop, Some(Stop::Faulted { .. }))
+    }
+
+    /// Whether an instruction that does not wait for the buffer faults after it has loaded something.
+    fn may_fault_by_what_it_loads(&self, kind: Kind) -> bool {
+        self.is_exception()
+            && !self.happened.has_debug_exception
+            && !self.happened.own.loads.is_empty()
+            && !kind.drains()
+    }
+}
+
+/// The class of an instruction as far as memory is concerned.
+fn class_of(kind: Kind, happened: &Happened) -> Class {
+    match kind {
+        // Waits for an empty buffer and goes straight to memory, as a locked instruction does.
+        _ if happened.own.last == MemoryType::Uncached => Class::Locked,
+        Kind::Operation(class) => class,
+        Kind::Return => Class::Serialising,
+        Kind::Local | Kind::Begin | Kind::End | Kind::Unknown => Class::Plain,
+    }
+}
+
+/// What of the registers `cpu` decides how addresses are translated.
+fn translation_by(cpu: &CpuState) -> [u64; 4] {
+    [cpu.cr0 & TRANSLATES_IN_CR0, cpu.cr3, cpu.cr4 & TRANSLATES_IN_CR4, cpu.efer & !EFER_SYSTEM_CALLS]
 }
 
 fn kind_of_store(class: Class, memory: MemoryType) -> StoreKind {
@@ -619,82 +804,111 @@ impl DeviceAccess {
     }
 }
 
+/// A store, with the type of memory that it went to.
+struct Stored {
+    place: Place,
+    value: u64,
+    memory: MemoryType,
+}
+
+impl Stored {
+    fn entry(&self, kind: StoreKind) -> Entry {
+        let Stored { place, value, .. } = self;
+        Entry::new(place.address, &value.to_le_bytes()[..place.length as usize], kind)
+    }
+}
+
+/// Accesses to memory.
+#[derive(Default)]
+struct Accesses {
+    loads: Vec<(Place, u64)>,
+    stores: Vec<Stored>,
+    /// The type of the memory that was accessed last.
+    last: MemoryType,
+}
+
+impl Accesses {
+    fn is_empty(&self) -> bool {
+        self.loads.is_empty() && self.stores.is_empty()
+    }
+}
+
 /// What an operation did, from the machine's events.
 #[derive(Default)]
 struct Happened {
-    loads: Vec<(Place, u64)>,
-    stores: Vec<(Place, u64)>,
-    /// The type of the memory that was accessed last.
-    memory: MemoryType,
+    /// The instruction's own accesses.
+    own: Accesses,
+    /// What the processor has accessed on its way into a handler.
+    entry: Accesses,
     reached_device: bool,
     /// Devices that it has reached.
     accesses: Vec<DeviceAccess>,
-    entered_handler: bool,
+    /// What has led into a handler; not an interrupt from outside.
+    handled: Option<Fault>,
+    has_debug_exception: bool,
     started_cores: bool,
 }
 
 impl Happened {
-    fn of(events: impl Iterator<Item = Event>) -> Happened {
+    /// From what the instruction has done, and what has been done on the way into a handler.
+    fn of(own: Vec<Event>, on_the_way: Vec<Event>) -> Happened {
         let mut happened = Happened::default();
-        for event in events {
-            let place = |address: u64, length: u8| Place { address: PhysAddr(address), length: u64::from(length) };
-            match event {
-                Event::Loaded { address, length, value, memory, .. } => {
-                    happened.loads.push((place(address, length), value));
-                    happened.memory = memory;
-                }
-                Event::Stored { address, length, value, memory, .. } => {
-                    happened.stores.push((place(address, length), value));
-                    happened.memory = memory;
-                }
-                Event::PortRead { core, port, width, .. } => {
-                    happened.access(DeviceAccess {
-                        core,
-                        space: Space::Ports,
-                        address: port.into(),
-                        width,
-                        is_write: false,
-                    });
-                }
-                Event::PortWritten { core, port, width, .. } => {
-                    happened.access(DeviceAccess {
-                        core,
-                        space: Space::Ports,
-                        address: port.into(),
-                        width,
-                        is_write: true,
-                    });
-                }
-                Event::DeviceRead { core, address, width, .. } => {
-                    happened.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: false });
-                }
-                Event::DeviceWritten { core, address, width, .. } => {
-                    happened.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: true });
-                }
-                Event::Posted { .. } | Event::Unanswered { .. } => happened.reached_device = true,
-                Event::Interrupted { source: Source::Hardware, .. } => (),
-                Event::Interrupted { .. } => happened.entered_handler = true,
-                Event::CoreReset { .. } | Event::Started { .. } => happened.started_cores = true,
-                Event::Ran { .. }
-                | Event::Accessed { .. }
-                | Event::Drained { .. }
-                | Event::Arrived { .. }
-                | Event::Serial { .. }
-                | Event::DebugConsole { .. }
-                | Event::Irq { .. }
-                | Event::FrameReady { .. }
-                | Event::Marked { .. }
-                | Event::Halted { .. }
-                | Event::Faulted { .. }
-                | Event::Exited { .. }
-                | Event::Sent { .. }
-                | Event::Typed { .. }
-                | Event::Received { .. }
-                | Event::MouseMoved { .. }
-                | Event::Passed { .. } => (),
-            }
-        }
+        own.into_iter().for_each(|event| happened.take(event, false));
+        on_the_way.into_iter().for_each(|event| happened.take(event, true));
         happened
+    }
+
+    fn take(&mut self, event: Event, is_on_the_way: bool) {
+        let accesses = if is_on_the_way { &mut self.entry } else { &mut self.own };
+        let place = |address: u64, length: u8| Place { address: PhysAddr(address), length: u64::from(length) };
+        match event {
+            Event::Loaded { address, length, value, memory, .. } => {
+                accesses.loads.push((place(address, length), value));
+                accesses.last = memory;
+            }
+            Event::Stored { address, length, value, memory, .. } => {
+                accesses.stores.push(Stored { place: place(address, length), value, memory });
+                accesses.last = memory;
+            }
+            Event::PortRead { core, port, width, .. } => {
+                let address = port.into();
+                self.access(DeviceAccess { core, space: Space::Ports, address, width, is_write: false });
+            }
+            Event::PortWritten { core, port, width, .. } => {
+                let address = port.into();
+                self.access(DeviceAccess { core, space: Space::Ports, address, width, is_write: true });
+            }
+            Event::DeviceRead { core, address, width, .. } => {
+                self.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: false });
+            }
+            Event::DeviceWritten { core, address, width, .. } => {
+                self.access(DeviceAccess { core, space: Space::Memory, address, width, is_write: true });
+            }
+            Event::Posted { .. } | Event::Unanswered { .. } => self.reached_device = true,
+            Event::Interrupted { source: Source::Hardware, .. } => (),
+            Event::Interrupted { vector, source, error_code, address, entered, .. } => {
+                self.handled = Some(Fault::of(vector, source, error_code, address));
+                self.has_debug_exception |= [vector, entered].contains(&vector::DEBUG);
+            }
+            Event::CoreReset { .. } | Event::Started { .. } => self.started_cores = true,
+            Event::Ran { .. }
+            | Event::Accessed { .. }
+            | Event::Drained { .. }
+            | Event::Arrived { .. }
+            | Event::Serial { .. }
+            | Event::DebugConsole { .. }
+            | Event::Irq { .. }
+            | Event::FrameReady { .. }
+            | Event::Marked { .. }
+            | Event::Halted { .. }
+            | Event::Faulted { .. }
+            | Event::Exited { .. }
+            | Event::Sent { .. }
+            | Event::Typed { .. }
+            | Event::Received { .. }
+            | Event::MouseMoved { .. }
+            | Event::Passed { .. } => (),
+        }
     }
 
     fn access(&mut self, access: DeviceAccess) {
@@ -702,18 +916,46 @@ impl Happened {
         self.accesses.push(access);
     }
 
-    /// What it read, one load after the other.
+    /// What the instruction read, one load after the other.
     fn input(&self) -> Input {
-        let values: Vec<_> = self.loads.iter().map(|&(place, value)| (place.length, value)).collect();
+        let values: Vec<_> = self.own.loads.iter().map(|&(place, value)| (place.length, value)).collect();
         input_of(&values)
     }
 
-    /// What it wrote.
-    fn entries(&self, kind: impl Fn(PhysAddr) -> StoreKind) -> Vec<Entry> {
-        let entry = |&(place, value): &(Place, u64)| {
-            Entry::new(place.address, &value.to_le_bytes()[..place.length as usize], kind(place.address))
+    /// Where it has stored, what was taken back because of a fault included: addresses, and how many bytes.
+    fn stored(&self) -> impl Iterator<Item = (u64, u64)> {
+        let stores = self.own.stores.iter().chain(&self.entry.stores);
+        stores.map(|stored| (stored.place.address.0, stored.place.length))
+    }
+
+    /// What an operation other than a store to memory has written there, and what it has stored into its buffer; what an
+    /// instruction has done that faults is taken back.
+    fn entries(&self, op: &Op, is_exception: bool, class: Class) -> (Vec<Entry>, Vec<Entry>) {
+        let stores = match op {
+            Op::Locked { .. } | Op::Device if !is_exception => &self.own.stores,
+            Op::Enters if self.handled.is_some() => &self.entry.stores,
+            _ => return Default::default(),
         };
-        self.stores.iter().map(entry).collect()
+        let is_direct =
+            |stored: &&Stored| stored.memory == MemoryType::Uncached || class == Class::Locked && !is_exception;
+        let (direct, buffered): (Vec<&Stored>, Vec<&Stored>) = stores.iter().partition(is_direct);
+        let entry = |stored: &&Stored| stored.entry(kind_of_store(class, stored.memory));
+        (direct.iter().map(entry).collect(), buffered.iter().map(entry).collect())
+    }
+
+    /// What was accessed that the local state of a core which performs `op` does not tell.
+    fn entered(&self, op: &Op) -> Option<Entered> {
+        let is_told = match op {
+            Op::Enters => false,
+            Op::Device => self.own.is_empty(),
+            _ => true,
+        };
+        let loads = self.own.loads.iter().chain(&self.entry.loads).map(|(place, _)| *place);
+        let stores = self.own.stores.iter().chain(&self.entry.stores).map(|stored| stored.place);
+        (!is_told).then(|| Entered {
+            touched: Op::Locked { loads: loads.collect(), stores: stores.collect() },
+            handled: self.handled,
+        })
     }
 }
 

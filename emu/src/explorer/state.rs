@@ -7,10 +7,10 @@
 use super::boards::{BoardId, Boards};
 use super::delta::{Delta, overlay};
 use super::hang::Interrupts;
-use super::limits::Cut;
+use super::limits::{Cut, CutPlace};
 use super::local::{Input, LocalId, Locals, fingerprint, input_of};
-use super::op::{Beyond, Op, Place, Taken};
-use super::stage::{Around, Interrupted, Stage, Tried, beyond_of};
+use super::op::{Beyond, Entered, Op, Place, Taken};
+use super::stage::{Around, Interrupted, Stage, Tried, beyond_of, place_of};
 use super::toggles::Toggles;
 use crate::choice::Choice;
 use crate::core::interruption::Openness;
@@ -25,6 +25,9 @@ const FLAGS_IF: u64 = 1 << 9;
 
 /// So many cores need no memory of their own in a state.
 const FEW_CORES: usize = 4;
+
+/// The most that is pushed on the way into a handler: SS, RSP, RFLAGS, CS, RIP, and an error code.
+const LARGEST_FRAME: usize = 6;
 
 /// A core in a state.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -41,7 +44,7 @@ pub(super) struct State {
     pub(super) board: BoardId,
     pub(super) stop: Option<Stop>,
     /// A core has come to something that is not followed: what comes then is not known.
-    pub(super) beyond: Option<Beyond>,
+    pub(super) beyond: Option<CutPlace>,
 }
 
 impl State {
@@ -107,8 +110,8 @@ pub(super) struct World {
     pub(super) judged: Option<(BoardId, Option<Beyond>)>,
     /// What a core is said to do next where that is so.
     pub(super) beyond_op: Option<Op>,
-    /// What a processor has accessed on its way into a handler, for whoever wants to know who shares what.
-    pub(super) entered: Option<Op>,
+    /// What the step that was taken last has accessed which no operation tells, for whoever wants to know who shares what.
+    pub(super) entered: Option<Entered>,
     /// Who is told how far an exploration has come.
     pub(super) watcher: Option<Box<dyn Fn(Progress) + Send>>,
 }
@@ -162,7 +165,8 @@ impl World {
     /// The operation that `core` performs next in `state`.
     pub(super) fn op(&mut self, state: &State, core: CoreId) -> &Op {
         let id = state.cores[core.index()].local;
-        if let Some(reason) = state.beyond.or_else(|| self.beyond(state.board)) {
+        let beyond = state.beyond.map(|place| place.reason);
+        if let Some(reason) = beyond.or_else(|| self.beyond(state.board)) {
             let pc = self.locals.local(id).cpu.linear_pc();
             return self.beyond_op.insert(Op::Beyond { pc, reason });
         }
@@ -198,10 +202,10 @@ impl World {
             }
         }
         match self.op(state, core) {
-            Op::Nothing | Op::StoreFence => true,
+            Op::Nothing | Op::StoreFence | Op::Priority => true,
             Op::Load(place) => buffer.load_waits_for(place.address, place.length, model).is_none(),
             Op::Store(entry) => !model.buffers(entry.kind) || buffer.count(entry.kind) < capacity.of(entry.kind),
-            Op::Locked { .. } | Op::FullFence | Op::Device | Op::Fault { .. } => buffer.is_empty(),
+            Op::Locked { .. } | Op::FullFence | Op::Device | Op::Enters | Op::Fault { .. } => buffer.is_empty(),
             Op::Finished | Op::Diverges | Op::Beyond { .. } => false,
         }
     }
@@ -271,7 +275,28 @@ impl World {
             Op::Store(entry) if model.buffers(entry.kind) => {
                 capacity.cut(entry.kind, state.cores[core.index()].buffer.count(entry.kind))
             }
+            // Its frame may not fit.
+            Op::Enters => capacity.cut(StoreKind::Ordinary, LARGEST_FRAME - 1),
             Op::Beyond { reason, .. } => Some(Cut::Beyond(*reason)),
+            _ => None,
+        }
+    }
+
+    /// Where it is that cores are about to do something beyond the explorer in `state`.
+    pub(super) fn places_at(&mut self, state: &State) -> SmallVec<[CutPlace; FEW_CORES]> {
+        (0..state.cores.len()).filter_map(|index| self.place_at(state, CoreId(index as u8))).collect()
+    }
+
+    /// Likewise, of one core.
+    pub(super) fn place_at(&mut self, state: &State, core: CoreId) -> Option<CutPlace> {
+        if state.beyond.is_some() {
+            return state.beyond;
+        }
+        if self.beyond(state.board).is_some() {
+            return place_of(self.boards.board(state.board));
+        }
+        match *self.op(state, core) {
+            Op::Beyond { pc, reason } => Some(CutPlace { reason, pc: Some(pc), core: Some(core), device: None }),
             _ => None,
         }
     }
@@ -279,6 +304,7 @@ impl World {
     /// `state` after `step`, which is possible, and the step as choices of the machine.
     pub(super) fn after(&mut self, state: &State, step: Step, choices: &mut Vec<Choice>) -> State {
         let mut next = state.clone();
+        self.entered = None;
         match step {
             Step::Drain(core, index) => {
                 let entry = next.cores[core.index()].buffer.remove(usize::from(index));
@@ -306,7 +332,8 @@ impl World {
         for index in 0..self.awaited.len() {
             let is_followed = state.stop.is_none() && state.beyond.is_none();
             if is_followed && *self.op(state, self.awaited[index]) == Op::Finished {
-                state.beyond = Some(Beyond::ComesToItsEnd);
+                let (reason, core) = (Beyond::ComesToItsEnd, Some(self.awaited[index]));
+                state.beyond = Some(CutPlace { reason, pc: None, core, device: None });
             }
         }
     }
@@ -317,7 +344,7 @@ impl World {
     }
 
     fn operate(&mut self, state: &mut State, core: CoreId, choices: &mut Vec<Choice>) {
-        let op = self.op(state, core).clone();
+        let mut op = self.op(state, core).clone();
         let at = &state.cores[core.index()];
         if let Op::Fault { pc, fault } = op {
             state.stop = Some(Stop::Faulted { core, pc, fault });
@@ -334,11 +361,15 @@ impl World {
             None => {
                 // What is done to devices is not remembered: it is executed each time.
                 let tried = self.try_out(state, core);
-                if let Op::Beyond { reason, .. } = tried.op {
-                    // With these devices, or with what it reads this time.
-                    state.beyond = Some(reason);
+                if let Some((pc, reason)) = self.beyond_this_time(state, core, &tried.op) {
+                    state.beyond = Some(CutPlace { reason, pc: Some(pc), core: Some(core), device: None });
                     return;
                 }
+                // An exception may come in place of what was said, or the other way round.
+                let is_news = op == Op::Enters && tried.entered.is_none() && matches!(tried.op, Op::Locked { .. });
+                let entered = is_news.then(|| Entered { touched: tried.op.clone(), handled: None });
+                self.entered = tried.entered.or(entered);
+                op = tried.op;
                 if let Some(board) = tried.board {
                     state.board = self.boards.number(board);
                 }
@@ -367,11 +398,13 @@ impl World {
                     state.memory.write(self.stage.base(), entry.address, entry.bytes());
                 }
             }
-            Op::Nothing | Op::Load(_) | Op::FullFence | Op::Device => (),
+            Op::Nothing | Op::Load(_) | Op::FullFence | Op::Device | Op::Priority | Op::Enters => (),
+            Op::Fault { .. } if state.stop.is_some() => (),
             Op::Finished | Op::Diverges | Op::Fault { .. } | Op::Beyond { .. } => {
                 unreachable!("{op:?} is not performed")
             }
         }
+        edge.pushes.iter().for_each(|entry| self.push(state, core, *entry));
         match edge.taken {
             Taken::Step => choices.push(Choice::Run { core, steps: 1 + edge.then, drained: false }),
             Taken::Access => {
@@ -400,15 +433,37 @@ impl World {
             return;
         }
         let place = |entry: &Entry| Place { address: entry.address, length: u64::from(entry.length) };
-        self.entered = Some(Op::Locked { loads, stores: stores.iter().map(place).collect() });
-        let at = &mut state.cores[core.index()];
-        at.local = to;
-        for entry in stores {
-            if self.model.buffers(entry.kind) {
-                at.buffer.push(entry);
-            } else {
-                state.memory.write(self.stage.base(), entry.address, entry.bytes());
+        let touched = Op::Locked { loads, stores: stores.iter().map(place).collect() };
+        self.entered = Some(Entered { touched, handled: None });
+        state.cores[core.index()].local = to;
+        stores.into_iter().for_each(|entry| self.push(state, core, entry));
+    }
+
+    /// `core` stores `entry`. Into a full buffer it waits for a drain, as on the machine.
+    fn push(&self, state: &mut State, core: CoreId, entry: Entry) {
+        let write = |memory: &mut Delta, entry: Entry| memory.write(self.stage.base(), entry.address, entry.bytes());
+        if !self.model.buffers(entry.kind) {
+            return write(&mut state.memory, entry);
+        }
+        let buffer = &mut state.cores[core.index()].buffer;
+        while buffer.count(entry.kind) >= self.capacity.of(entry.kind) {
+            let index = buffer.first_to_make_room(entry.kind, self.model).expect("a full buffer has an entry");
+            write(&mut state.memory, buffer.remove(index));
+        }
+        buffer.push(entry);
+    }
+
+    /// Where and why what `core` turns out to perform in `state` is not followed, if so: with these devices, or with what it
+    /// reads this time.
+    fn beyond_this_time(&self, state: &State, core: CoreId, tried: &Op) -> Option<(u64, Beyond)> {
+        let at = &state.cores[core.index()];
+        match *tried {
+            Op::Beyond { pc, reason } => Some((pc, reason)),
+            // It is another instruction than it was, and what was found is thrown away.
+            Op::Locked { .. } | Op::FullFence | Op::Device | Op::Enters | Op::Fault { .. } if !at.buffer.is_empty() => {
+                Some((self.locals.local(at.local).cpu.linear_pc(), Beyond::StoresToCode))
             }
+            _ => None,
         }
     }
 
@@ -420,7 +475,8 @@ impl World {
         if self.locals.op(at.local).is_none() {
             self.locals.learn_op(at.local, tried.op.clone());
         }
-        let leads_on = !matches!(tried.op, Op::Beyond { .. });
+        // What leads into a handler is read each time, and whoever loads what it then faults by comes here by what is loaded.
+        let leads_on = !matches!(tried.op, Op::Beyond { .. } | Op::Enters | Op::Fault { .. });
         if leads_on && tried.board.is_none() && self.locals.edge(at.local, tried.input).is_none() {
             self.locals.learn_edge(at.local, tried.input, tried.edge.clone());
         }

@@ -1,7 +1,7 @@
 //! Everything a guest program can come to under one memory model.
 
 use super::explain::{Explanation, Sought, Wanted};
-use super::limits::{Cut, Limits};
+use super::limits::{Cut, CutPlace, Limits};
 use super::region::{Aftermath, Ending, Region};
 use super::toggles::Toggles;
 use super::waiting::{MOST_AFTERWARDS, Unsettled};
@@ -535,7 +535,7 @@ impl Survey {
     /// Whether the region has nothing in it that one core does and another could see: then no order of steps differs from
     /// any other, and that all end well says nothing.
     pub fn is_hollow(&self) -> bool {
-        self.explored.witness().is_some_and(|witness| witness.is_hollow())
+        self.explored.is_complete() && self.explored.witness().is_some_and(|witness| witness.is_hollow())
     }
 
     /// Whether every state in which nothing more is possible has been met and gone on from.
@@ -550,6 +550,11 @@ impl Survey {
             cuts.push(Cut::Time);
         }
         cuts
+    }
+
+    /// Where cores were about to do something that is not followed, the smallest addresses first for each reason.
+    pub fn cut_places(&self) -> Vec<CutPlace> {
+        self.explored.cut_places().copied().collect()
     }
 
     /// Everything that makes it incomplete, in words.

@@ -174,6 +174,9 @@ impl Switches<'_> {
         let cuts = self.world.cuts_at(state);
         let is_all = cuts.is_empty();
         found.cuts.extend(cuts);
+        if !is_all {
+            found.places.extend(self.world.places_at(state));
+        }
         (self.world.possible_steps(state), is_all)
     }
 

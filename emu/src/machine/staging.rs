@@ -7,14 +7,16 @@ use super::Machine;
 use crate::board::Board;
 use crate::core::code_map::CodeMap;
 use crate::core::interruption::Openness;
+use crate::core::memory_types::MemoryTypes;
 use crate::core::partial::PartialAccess;
 use crate::core::run::Cache;
+use crate::core::tlb::{Lost, Tlb};
 use crate::core::{Activity, Core, CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
 use crate::memory::Memory;
 use crate::memory_model::MemoryModel;
 use crate::store_buffer::StoreBuffer;
-use crate::trace::EventLog;
+use crate::trace::{Event, EventLog};
 use fencepost_devices::Ticks;
 
 /// What of a core's state decides what it does next, apart from what it reads.
@@ -27,6 +29,7 @@ pub(crate) struct Local {
     pub(crate) partial: Vec<PartialAccess>,
     pub(crate) held_breakpoints: u64,
     pub(crate) activity: Activity,
+    pub(crate) misc_enable: u64,
     pub(crate) random: u64,
     pub(crate) standing: Standing,
 }
@@ -65,12 +68,13 @@ impl Machine {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
         let core = &self.state.cores[index];
-        let Core { partial, held_breakpoints, activity, random, .. } = core;
+        let Core { partial, held_breakpoints, activity, misc_enable, random, .. } = core;
         Local {
             cpu: core.cpu.clone(),
             partial: partial.clone(),
             held_breakpoints: *held_breakpoints,
             activity: *activity,
+            misc_enable: *misc_enable,
             random: *random,
             standing: Standing::default(),
         }
@@ -86,6 +90,7 @@ impl Machine {
         staged.partial.clone_from(&local.partial);
         staged.held_breakpoints = local.held_breakpoints;
         staged.activity = local.activity;
+        staged.misc_enable = local.misc_enable;
         staged.random = local.random;
         staged.buffer = StoreBuffer::default();
         self.caches[index].engines.reseat();
@@ -115,6 +120,22 @@ impl Machine {
     /// Memory, to put bytes in place that are not code.
     pub(crate) fn staged_memory(&mut self) -> &mut Memory {
         &mut self.state.memory
+    }
+
+    /// What has happened since this was last asked for: what a core has done, and what it has done on its way into a handler.
+    pub(crate) fn take_both_events(&mut self) -> (Vec<Event>, Vec<Event>) {
+        let entry = self.log.before_entry();
+        let mut before: Vec<Event> = self.log.take().into_iter().map(|line| line.event).collect();
+        let on_the_way = before.split_off(entry);
+        (before, on_the_way)
+    }
+
+    /// `core` goes on with the translations `noted`, and with these types of memory.
+    pub(crate) fn stage_addressing(&mut self, core: CoreId, noted: &Tlb, types: &MemoryTypes) {
+        let index = core.index();
+        self.state.cores[index].tlb.clone_from(noted);
+        self.state.cores[index].memory_types.clone_from(types);
+        self.caches[index].engines.forget(Lost::ALL);
     }
 
     /// The devices, to put others in place.

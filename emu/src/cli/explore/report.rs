@@ -2,6 +2,7 @@
 
 use super::{Explore, Told, timeline};
 use crate::cli::colour;
+use crate::cli::cut_off::{self, CutOff};
 use crate::cli::explored_guest::variant;
 use crate::cli::guest::{Subject, Target, quoted, quoted_path};
 use crate::cli::stanza::{Judgement, judge};
@@ -38,6 +39,9 @@ pub(super) struct Report {
 struct ModelReport {
     model: &'static str,
     complete: bool,
+    /// Nothing in the region can be seen by another core, so that there is nothing to prove.
+    hollow: bool,
+    /// Why it is not complete, and where that is.
     cuts: Vec<String>,
     /// Interrupts were taken at once: orders in which one is late were not tried.
     prompt: bool,
@@ -45,6 +49,8 @@ struct ModelReport {
     entered: Vec<CoreId>,
     /// What one core does and another could see; none where only some orders were tried.
     witness: Option<Witness>,
+    /// The places among them.
+    cut_off: Vec<CutOff>,
     states: usize,
     transitions: u64,
     executions: u64,
@@ -90,16 +96,16 @@ impl Report {
         explore: &Explore,
         target: &Target,
         settings: &Settings,
-        surveys: &[Survey],
+        found: Vec<(&Survey, Vec<CutOff>, Option<Told>)>,
         files: &[Vec<Option<PathBuf>>],
-        told: Vec<Option<Told>>,
         symbols: Symbols,
     ) -> Report {
         let variant = variant(target, &settings.command_line);
         let words = target.words(&settings.command_line);
-        let models = surveys.iter().zip(told).enumerate().map(|(index, (survey, told))| {
+        let models = found.into_iter().enumerate().map(|(index, (survey, cut_off, told))| {
             let files = files.get(index).map_or(&[] as &[Option<PathBuf>], Vec::as_slice);
-            ModelReport::new(explore, survey, variant, &words, files, told)
+            let report = ModelReport::new(explore, survey, variant, &words, files, told);
+            ModelReport { cuts: cut_off::lines(&report.cuts, &cut_off), cut_off, ..report }
         });
         let models: Vec<ModelReport> = models.collect();
         Report {
@@ -160,10 +166,12 @@ impl ModelReport {
         ModelReport {
             model: survey.model.name(),
             complete: survey.is_complete() && !survey.is_hollow(),
+            hollow: survey.is_hollow(),
             cuts: survey.reasons(),
             prompt: explore.prompt,
             entered: survey.entered.clone(),
             witness: survey.explored.witness(),
+            cut_off: Vec::new(),
             states: survey.explored.states(),
             transitions: survey.explored.transitions(),
             executions: survey.explored.executions(),
@@ -187,8 +195,7 @@ impl ModelReport {
     }
 
     fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
-        let is_hollow = self.witness.is_some_and(|witness| witness.is_hollow());
-        let bound = match (self.complete, is_hollow) {
+        let bound = match (self.complete, self.hollow) {
             (true, _) => "complete",
             (false, true) => "NOTHING TO PROVE",
             (false, false) => "NOT COMPLETE",

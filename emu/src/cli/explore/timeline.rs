@@ -155,6 +155,7 @@ impl Timeline<'_> {
             | Effect::Device
             | Effect::Arrive
             | Effect::Interrupt
+            | Effect::Enter { .. }
             | Effect::Return
             | Effect::Fault { .. } => true,
             Effect::Finish => false,
@@ -204,6 +205,7 @@ impl Timeline<'_> {
             Effect::Device => format!("{indent}reaches a device"),
             Effect::Arrive => format!("{indent}a posted write arrives"),
             Effect::Interrupt => format!("{indent}an interrupt comes before it: the handler is entered"),
+            Effect::Enter { handled } => format!("{indent}{handled}: its handler is entered"),
             Effect::Return => format!("{indent}the handler has ended"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),
@@ -248,7 +250,7 @@ fn alternative(explanation: &Explanation) -> &'static str {
 }
 
 /// The source line of the instruction at `pc`, or its address.
-pub(super) fn place(symbols: &Symbols, pc: u64) -> String {
+pub(in crate::cli) fn place(symbols: &Symbols, pc: u64) -> String {
     match symbols.place(pc) {
         Some((file, line)) => format!("{}:{line}", file.rsplit('/').next().unwrap_or(&file)),
         None => format!("{pc:#x}"),

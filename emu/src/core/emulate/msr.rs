@@ -11,7 +11,7 @@ use crate::core::memory_types::MemoryTypes;
 use crate::memory::Memory;
 use fencepost_devices::PhysAddr;
 
-const TIME_STAMP_COUNTER: u32 = 0x10;
+pub(crate) const TIME_STAMP_COUNTER: u32 = 0x10;
 const APIC_BASE: u32 = 0x1b;
 const FEATURE_CONTROL: u32 = 0x3a;
 const BIOS_SIGN_ID: u32 = 0x8b;

@@ -127,6 +127,8 @@ pub(super) struct PreciseRun<'a, 'w> {
     loads_media_control: bool,
     /// The breakpoints on data and ports that it has met, as in DR6.
     breakpoints: u64,
+    /// Of a rehearsal: the next access that has not been made yet is a load.
+    is_load_next: bool,
     /// It holds breakpoints on the next one off.
     loads_ss: bool,
     /// A PAUSE executes in the shadow of STI or MOV SS.
@@ -228,6 +230,7 @@ impl Observer for PreciseRun<'_, '_> {
         self.memory_type = self.type_of_access(address);
         self.look_at(address, size, false);
         if self.is_abandoned {
+            self.rehearse(engine, address, size, true);
             self.note_load(engine, address, size);
             return if self.refusal.is_some() { Flow::Stop } else { Flow::Continue };
         }
@@ -257,6 +260,7 @@ impl Observer for PreciseRun<'_, '_> {
         self.memory_type = self.type_of_access(address);
         self.look_at(address, size, true);
         if self.is_abandoned {
+            self.rehearse(engine, address, size, false);
             for (address, size, _) in self.pieces(engine, address, size) {
                 self.save(address, size, Until::Retired);
             }
@@ -381,6 +385,8 @@ pub(super) enum Extent {
     Steps,
     /// One access of an instruction, or all of it if it has no other.
     OneAccess,
+    /// One load of an instruction that faults after it.
+    OneLoad,
     /// One instruction without any effect, to see whether it faults.
     Rehearsal,
 }
@@ -401,6 +407,8 @@ pub(super) struct Observed {
     pub(super) pc: u64,
     /// The next instruction could not be fetched; the one before is complete.
     pub(super) is_fetch_fault: bool,
+    /// Of a rehearsal: the next access is a load.
+    pub(super) is_load_next: bool,
     /// The exit is a trap: the instruction before is complete.
     pub(super) is_trap: bool,
     /// The registers must be put back to what they were before the run.
@@ -503,6 +511,7 @@ impl<'a, 'w> PreciseRun<'a, 'w> {
             loaded: Loaded::default(),
             loads_media_control: false,
             breakpoints: 0,
+            is_load_next: false,
             loads_ss: false,
             ends_shadow: false,
             spun: Spun::No,
@@ -578,9 +587,10 @@ impl PreciseRun<'_, '_> {
         self.hide();
         Observed {
             // A rehearsal is after the exception; an instruction that stops after one access meets it when it goes on.
-            exit: if self.is_abandoned && self.extent == Extent::OneAccess { PreciseExit::Stopped } else { exit },
+            exit: if self.is_abandoned && self.stops_early() { PreciseExit::Stopped } else { exit },
             pc: if is_fetch_fault || is_trap { pc } else { fault_pc },
             is_fetch_fault,
+            is_load_next: self.is_load_next,
             is_trap,
             is_abandoned: self.is_abandoned,
             is_mode_change: self.is_mode_change,
@@ -617,6 +627,7 @@ impl PreciseRun<'_, '_> {
 
     /// The core, interrupted at `pc`, is about to enter a handler: what follows are the accesses that this takes.
     pub(super) fn begin_delivery(&mut self, pc: u64) {
+        self.world.log.begin_entry();
         self.apply();
         self.current = Some(Current {
             pc,
@@ -787,7 +798,7 @@ impl PreciseRun<'_, '_> {
 
     /// The number of the access that is about to happen; `None` when the instruction must stop before it.
     fn next_access(&mut self) -> Option<usize> {
-        let one_access = self.extent == Extent::OneAccess;
+        let one_access = self.stops_early();
         let current = self.current.as_mut().expect("accesses belong to an instruction");
         let index = current.accesses;
         // What INS has read from its port cannot be read again.
@@ -797,6 +808,23 @@ impl PreciseRun<'_, '_> {
         }
         current.accesses += 1;
         Some(index)
+    }
+
+    /// Whether the instruction may stop after an access.
+    fn stops_early(&self) -> bool {
+        matches!(self.extent, Extent::OneAccess | Extent::OneLoad)
+    }
+
+    /// Counts an access of an instruction that is rehearsed.
+    fn rehearse(&mut self, engine: Hooked, address: PhysAddr, size: u64, is_load: bool) {
+        if self.extent != Extent::Rehearsal {
+            return;
+        }
+        let pieces = self.pieces(engine, address, size).count();
+        let Some(current) = self.current.as_mut() else { return };
+        let accesses = current.accesses..current.accesses + pieces;
+        self.is_load_next |= is_load && accesses.contains(&current.done);
+        current.accesses = accesses.end;
     }
 
     /// Whether the current instruction made access `index` in an earlier turn.
@@ -817,7 +845,8 @@ impl PreciseRun<'_, '_> {
         while let Some(index) = self.core.buffer.load_waits_for(address, size, model) {
             self.drain(index);
         }
-        if self.extent != Extent::OneAccess && !self.world.log.details() {
+        let is_remembered = self.stops_early();
+        if !is_remembered && !self.world.log.details() {
             return;
         }
         let mut bytes = vec![0; size as usize];
@@ -831,9 +860,11 @@ impl PreciseRun<'_, '_> {
             memory: self.memory_type,
         };
         self.world.log.push(event);
-        if self.extent == Extent::OneAccess {
+        if is_remembered {
             self.core.partial.push(PartialAccess::Load { address, bytes });
         }
+        // The instruction meets its fault when it goes on.
+        self.is_abandoned |= self.extent == Extent::OneLoad;
     }
 
     /// A store that happens now: into the buffer, or to memory at once.

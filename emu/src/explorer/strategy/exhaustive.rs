@@ -8,9 +8,9 @@
 use super::{Plan, Rules};
 use crate::core::CoreId;
 use crate::explorer::found::{Found, Met};
-use crate::explorer::limits::{Cut, Limits};
+use crate::explorer::limits::{Cut, CutPlace, Limits};
 use crate::explorer::local::fingerprint;
-use crate::explorer::op::Op;
+use crate::explorer::op::{Entered, Op};
 use crate::explorer::reduction;
 use crate::explorer::sharing::{Note, Sharing};
 use crate::explorer::state::{State, Step, World};
@@ -177,6 +177,7 @@ impl<'a> Search<'a> {
             self.has_news |= self.sharing.note(note, ram_bytes) && self.limits.reduces;
         }
         self.found.cuts.extend(&expanded.cuts);
+        self.found.places.extend(&expanded.places);
         self.found.transitions += expanded.transitions;
     }
 }
@@ -206,6 +207,7 @@ struct Expanded {
     /// Operations that were met and that say something new about what is shared.
     notes: Vec<Note>,
     cuts: BTreeSet<Cut>,
+    places: BTreeSet<CutPlace>,
     transitions: u64,
 }
 
@@ -218,6 +220,9 @@ impl Expansion<'_> {
         self.world.know(state);
         let mut expanded = Expanded::default();
         expanded.cuts.extend(self.world.cuts_at(state));
+        if !expanded.cuts.is_empty() {
+            expanded.places.extend(self.world.places_at(state));
+        }
         for step in self.world.possible_steps(state) {
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);
@@ -243,10 +248,11 @@ impl Expansion<'_> {
     fn note_step(&mut self, after: &State, step: Step, expanded: &mut Expanded) {
         expanded.transitions += 1;
         match step {
-            Step::Operate(core) if after.stop.is_none() => self.note(after, core, expanded),
-            Step::Interrupt(core) if after.stop.is_none() => {
+            Step::Operate(core) | Step::Interrupt(core) if after.stop.is_none() => {
                 let entered = self.world.entered.take();
-                expanded.notes.extend(entered.map(|op| Note { core, op, of: None, is_interrupt: true }));
+                let is_interrupt = matches!(step, Step::Interrupt(_));
+                let note = |entered: Entered| Note { core, op: entered.touched, of: None, is_interrupt };
+                expanded.notes.extend(entered.map(note));
                 self.note(after, core, expanded);
             }
             Step::Operate(_) | Step::Drain(..) | Step::Arrive | Step::Interrupt(_) => (),
@@ -265,11 +271,11 @@ impl Expansion<'_> {
 
     fn note(&mut self, state: &State, core: CoreId, expanded: &mut Expanded) {
         let local = state.cores[core.index()].local;
-        let op = self.world.op(state, core);
-        if let Op::Beyond { reason, .. } = op {
-            expanded.cuts.insert(Cut::Beyond(*reason));
+        if let Op::Beyond { reason, .. } = *self.world.op(state, core) {
+            expanded.cuts.insert(Cut::Beyond(reason));
+            expanded.places.extend(self.world.place_at(state, core));
         } else if !self.sharing.knows(core, local) {
-            let op = op.clone();
+            let op = self.world.op(state, core).clone();
             let pc = self.world.locals.local(local).cpu.linear_pc();
             expanded.notes.push(Note { core, op, of: Some((local, pc)), is_interrupt: false });
         }

@@ -141,6 +141,8 @@ fn why_not(op: &Op, core: CoreId) -> String {
         | Op::FullFence
         | Op::StoreFence
         | Op::Device
+        | Op::Priority
+        | Op::Enters
         | Op::Fault { .. } => {
             format!("{core} waits for stores in its buffer to drain, and each drain is a choice of its own")
         }

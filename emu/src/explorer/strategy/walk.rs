@@ -93,6 +93,7 @@ pub(super) fn walk<C: Choose>(
         length = steps.len().max(1);
         let name = fingerprint(&end);
         found.cuts.extend(world.cuts_at(&end));
+        found.places.extend(world.places_at(&end));
         if is_over {
             if known_finals.insert(name) {
                 let number = found.add_path(&steps);

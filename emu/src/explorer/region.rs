@@ -11,6 +11,7 @@ use crate::core::decode::Mark;
 use crate::core::{Core, CoreId};
 use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
+use crate::testbench::Output;
 use crate::trace::{Event, Line};
 use fencepost_devices::PhysAddr;
 use std::time::{Duration, Instant};
@@ -198,8 +199,8 @@ impl Region {
         Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied() }
     }
 
-    /// Goes on to the end from a state of the region's end; returns why it stopped.
-    pub(super) fn finish_from(&mut self, placed: &Placed, max_steps: u64) -> Option<Stop> {
+    /// Goes on to the end from a state of the region's end; returns why it stopped, and what it has said on the way.
+    pub(super) fn finish_from(&mut self, placed: &Placed, max_steps: u64) -> (Option<Stop>, Output) {
         let machine = &mut self.machine;
         machine.restore(&self.start);
         for (index, local) in placed.locals.iter().enumerate() {
@@ -212,12 +213,14 @@ impl Region {
         machine.staged_board().clone_from(&placed.board);
         machine.set_details(false);
         let cores = placed.locals.len();
+        let mut said = Output::default();
+        machine.take_events();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
         while machine.stop().is_none() && turns.steps <= max_steps && turns.choices.len() <= MOST_TURNS {
             turns.round(machine);
-            machine.take_events();
+            machine.take_events().iter().for_each(|line| said.take(&line.event));
         }
-        machine.stop().copied()
+        (machine.stop().copied(), said)
     }
 
     /// The machine, after [`Region::finish`] at the end of that run.

@@ -276,6 +276,11 @@ impl Explorer {
         self.world.stage.instruction_text(core, pc)
     }
 
+    /// The instruction at linear address `pc` as `core` fetches it.
+    fn instruction(&mut self, core: CoreId, pc: u64) -> Option<iced_x86::Instruction> {
+        self.world.stage.instruction(core, pc)
+    }
+
     /// What that final state is recognised by.
     fn name_of(&self, explored: &Explored, index: usize) -> u128 {
         local::fingerprint(&explored.finals[index].state)

@@ -238,7 +238,8 @@ impl Stage {
         }
         let mut touched = self.put(around);
         let replaced = if is_left_out { self.leave_out(seat, pc) } else { Vec::new() };
-        let kind = if is_left_out { self.machine.instruction_at(seat, pc).map_or(kind, |it| kind_of(&it)) } else { kind };
+        let kind =
+            if is_left_out { self.machine.instruction_at(seat, pc).map_or(kind, |it| kind_of(&it)) } else { kind };
         let is_access = self.machine.makes_several_accesses(seat);
         let choice = if is_access {
             Choice::Access { core: seat }
@@ -365,10 +366,15 @@ impl Stage {
         beyond_of(&self.machine.outer_state().board)
     }
 
+    /// The instruction at linear address `pc` as `core` fetches it.
+    pub(super) fn instruction(&mut self, core: CoreId, pc: u64) -> Option<Instruction> {
+        let seat = self.seat(core);
+        self.machine.instruction_at(seat, pc)
+    }
+
     /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
     pub(super) fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
-        let seat = self.seat(core);
-        let instruction = self.machine.instruction_at(seat, pc)?;
+        let instruction = self.instruction(core, pc)?;
         let mut text = String::new();
         let mut formatter = NasmFormatter::new();
         formatter.options_mut().set_hex_prefix("0x");

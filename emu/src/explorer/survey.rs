@@ -203,7 +203,16 @@ impl Surveyor {
         machine.restore(region.machine());
         let mut explorer = Explorer::new(machine, &settings);
         let start = explorer.start_here(settings.cores);
-        Ok(Surveyor { image, settings, region, explorer, start, endings: HashMap::new(), judging: Judging::default(), listed: None })
+        Ok(Surveyor {
+            image,
+            settings,
+            region,
+            explorer,
+            start,
+            endings: HashMap::new(),
+            judging: Judging::default(),
+            listed: None,
+        })
     }
 
     /// Explores under `model`, as `plan` says. The time of `limits` bounds exploring and finding out what the final states
@@ -398,7 +407,8 @@ impl Surveyor {
             let ending = self.finish(explored.model(), &region);
             ended.reported = reported(&ending);
         }
-        let is_listed = self.listed.as_ref().is_none_or(|listed| ended.reported.as_ref().is_some_and(|it| listed.contains(it)));
+        let is_listed =
+            self.listed.as_ref().is_none_or(|listed| ended.reported.as_ref().is_some_and(|it| listed.contains(it)));
         let is_asleep = ended.sleeps && ended.reported.is_none();
         if is_asleep || !is_listed { Judged::Wrong } else { Judged::Right }
     }
@@ -468,6 +478,11 @@ impl Surveyor {
     /// The instruction at linear address `pc`, in nasm's syntax.
     pub fn instruction_text(&mut self, pc: u64) -> Option<String> {
         self.explorer.instruction_text(CoreId(0), pc)
+    }
+
+    /// The instruction at linear address `pc`.
+    pub fn instruction(&mut self, pc: u64) -> Option<iced_x86::Instruction> {
+        self.explorer.instruction(CoreId(0), pc)
     }
 
     /// The machine's settings, apart from the model.

@@ -212,6 +212,7 @@ impl Region {
         }
         machine.staged_board().clone_from(&placed.board);
         machine.set_details(false);
+        machine.notice_end();
         let cores = placed.locals.len();
         let mut said = Output::default();
         machine.take_events();

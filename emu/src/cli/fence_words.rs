@@ -53,7 +53,7 @@ impl Words<'_> {
         let fence = if store_fence { language.store_fence() } else { language.full_fence() };
         let line_of = format!("line {line} of {}", short(file));
         let called = called_from(&places);
-        let there = match self.lies(pc, &(file.clone(), *line)) {
+        let there = match self.lies(pc, &places) {
             Lies::First => format!("before {line_of}{called}"),
             Lies::InLoop => format!("before {line_of}, each time round its loop{called}"),
             Lies::Within => format!("inside {line_of}, right before this access{called}"),
@@ -94,14 +94,14 @@ impl Words<'_> {
         }
     }
 
-    /// How the instruction at `pc` lies on its `line`.
-    fn lies(&mut self, pc: u64, line: &(String, u32)) -> Lies {
+    /// How the instruction at `pc` lies on its line, which is the first of `places`; another call's copy is another line.
+    fn lies(&mut self, pc: u64, places: &[(String, u32)]) -> Lies {
         let Some((_, offset)) = self.symbols.locate(pc).function else { return Lies::Within };
         if offset > FARTHEST {
             return Lies::Within;
         }
         let function = self.function(pc - offset, pc);
-        let is_on_line = |at: u64| self.symbols.place(at).as_ref() == Some(line);
+        let is_on_line = |at: u64| self.symbols.places(at) == places;
         let goes_round = |it: &Instruction| {
             let is_jump =
                 matches!(it.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);

@@ -44,16 +44,21 @@ impl OwnFence {
         bits: u32,
         fetch: impl FnMut(u64) -> Option<Instruction>,
     ) -> Option<OwnFence> {
-        let is_dead = |value: Value| value.is_dead(instruction.next_ip(), bits, fetch);
-        match decode::classify(instruction) {
-            Class::FullFence => Some(OwnFence::Full),
-            Class::StoreFence => Some(OwnFence::Store),
-            Class::Locked if changes_nothing(instruction) => is_dead(Value::Flags).then_some(OwnFence::LockedNothing),
-            Class::Locked if can_be_mov(instruction, bits) => {
-                is_dead(Value::Register(instruction.op1_register().full_register())).then_some(OwnFence::Exchange)
-            }
-            _ => None,
+        let class = decode::classify(instruction);
+        if class == Class::FullFence {
+            return Some(OwnFence::Full);
         }
+        if class == Class::StoreFence {
+            return Some(OwnFence::Store);
+        }
+        let (fence, result) = if class == Class::Locked && changes_nothing(instruction) {
+            (OwnFence::LockedNothing, Value::Flags)
+        } else if class == Class::Locked && can_be_mov(instruction, bits) {
+            (OwnFence::Exchange, Value::Register(instruction.op1_register().full_register()))
+        } else {
+            return None;
+        };
+        result.is_dead(instruction.next_ip(), bits, fetch).then_some(fence)
     }
 
     /// Makes `bytes`, which are the instruction, those of what is there without the fence.

@@ -17,6 +17,7 @@ mod disasm;
 mod explore;
 mod explored_guest;
 mod failure;
+mod fence_words;
 mod fences;
 mod guest;
 mod input_file;

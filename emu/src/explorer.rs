@@ -22,6 +22,7 @@ mod limits;
 mod local;
 mod numbering;
 mod op;
+pub mod own_fence;
 mod patches;
 mod reduction;
 pub mod region;
@@ -53,6 +54,7 @@ use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
 use boards::Boards;
 use delta::Delta;
+use doctor::Way;
 use fencepost_devices::PhysAddr;
 use found::Found;
 use local::Locals;
@@ -210,7 +212,7 @@ impl Explorer {
     ) -> Explored {
         self.world.model = model;
         self.world.interrupts = plan.interrupts;
-        self.world.toggles.clone_from(toggles);
+        self.world.set_toggles(toggles);
         if !self.world.stage.patches().refused().is_empty() {
             self.world.begin_anew(BTreeSet::new(), &BTreeSet::new());
         }
@@ -273,6 +275,11 @@ impl Explorer {
         self.world.stage.instruction_text(core, pc)
     }
 
+    /// The instruction at linear address `pc` as `core` fetches it.
+    fn instruction(&mut self, core: CoreId, pc: u64) -> Option<iced_x86::Instruction> {
+        self.world.stage.instruction(core, pc)
+    }
+
     /// What that final state is recognised by.
     fn name_of(&self, explored: &Explored, index: usize) -> u128 {
         local::fingerprint(&explored.finals[index].state)
@@ -328,16 +335,16 @@ impl Explorer {
     fn resume(&mut self, explored: &Explored) {
         self.world.model = explored.model;
         self.world.interrupts = explored.interrupts;
-        self.world.toggles.clone_from(&explored.toggles);
+        self.world.set_toggles(&explored.toggles);
         if *self.world.stage.patches().refused() != explored.refused {
             self.world.begin_anew(explored.refused.clone(), &BTreeSet::new());
         }
     }
 
     /// The instructions at which cores went on with stores in their buffers, on the way to a state.
-    fn places_with_pending_stores(&mut self, start: &Start, explored: &Explored, number: u32) -> BTreeSet<u64> {
+    fn places_with_pending_stores(&mut self, start: &Start, explored: &Explored, number: u32) -> Way {
         let steps = self.steps_of(start, explored, number);
-        let mut places = BTreeSet::new();
+        let mut way = Way::default();
         let mut state = start.0.clone();
         for step in steps {
             if let Step::Operate(core) = step {
@@ -351,13 +358,20 @@ impl Explorer {
                     Op::Store(entry) => !is_private(entry.address, u64::from(entry.length)),
                     _ => false,
                 };
-                if is_shared && !at.buffer.is_empty() {
-                    places.insert(self.world.locals.local(at.local).cpu.linear_pc());
+                // Between the accesses of one instruction there is no place.
+                let local = self.world.locals.local(at.local);
+                if is_shared && !at.buffer.is_empty() && local.partial.is_empty() {
+                    let pc = local.cpu.linear_pc();
+                    if self.world.stage.is_repeated(core, pc) {
+                        way.repeats = true;
+                    } else {
+                        way.places.insert(pc);
+                    }
                 }
             }
             state = self.world.after(&state, step, &mut Vec::new());
         }
-        places
+        way
     }
 
     /// Where each core is in that final state, when it is not over.
@@ -442,6 +456,16 @@ impl Explored {
     /// Where cores were about to do something that is not followed, the smallest addresses first for each reason.
     pub fn cut_places(&self) -> impl Iterator<Item = &CutPlace> {
         self.found.places.iter()
+    }
+
+    /// The model it was explored under.
+    fn model(&self) -> MemoryModel {
+        self.model
+    }
+
+    /// Whether the machine can do what was explored: with fences added there are fewer ways, none others.
+    fn is_of_the_machine(&self) -> bool {
+        self.toggles.without.is_empty()
     }
 
     /// How often a state in which nothing more is possible was reached.

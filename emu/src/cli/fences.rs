@@ -2,17 +2,21 @@
 
 use super::colour::{self, Colour, paint};
 use super::cut_off::{self, CutOff};
-use super::explored_guest::ExploredGuest;
+use super::explored_guest::{ExploredGuest, variant};
 use super::failure::Failure;
-use super::guest::RULE;
+use super::fence_words::Words;
+use super::guest::{RULE, Target};
 use super::table::counted;
 use super::{progress, stdout};
 use clap::Args;
 use fencepost::explorer::Limits;
-use fencepost::explorer::doctor::{self, Findings, Patience, Place};
+use fencepost::explorer::doctor::{self, Findings, Patience};
+use fencepost::explorer::own_fence::OwnFence;
 use fencepost::explorer::survey::Surveyor;
 use fencepost::loader::Symbols;
+use fencepost::memory_model::MemoryModel;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Find every minimal set of places where a fence makes a guest right, and the fences it has for nothing
@@ -68,7 +72,11 @@ struct Row {
     /// Where explorations were cut off.
     cut_off: Vec<CutOff>,
     /// Source lines of all addresses named.
-    places: std::collections::BTreeMap<u64, String>,
+    places: BTreeMap<u64, String>,
+    /// Of each place in `cures`, what to write there.
+    to_write: Vec<Vec<String>>,
+    /// Each of the guest's own fences as its source has it.
+    as_written: BTreeMap<u64, String>,
 }
 
 impl Fences {
@@ -87,12 +95,18 @@ impl Fences {
             let began = Instant::now();
             let time = time.map(|time| time.saturating_sub(started.elapsed()));
             let limits = Limits { states: self.max_states as usize, time, ..Limits::default() };
+            surveyor.allow_only(self.listed(&target, &surveyor, model));
             let findings = doctor::examine(&mut surveyor, model, &limits, &patience);
             let named = findings.cures.iter().flatten().map(|place| place.pc);
             let named = named.chain(findings.fences.iter().copied());
             let places = named.map(|pc| (pc, describe(&mut surveyor, &symbols, pc))).collect();
             let cut_off = cut_off::named(&mut surveyor, &symbols, findings.cut_places.clone());
-            rows.push(Row { model: model.name(), seconds: began.elapsed().as_secs_f64(), findings, cut_off, places });
+            let mut words = Words { surveyor: &mut surveyor, symbols: &symbols };
+            let to_write = findings.cures.iter().map(|cure| cure.iter().map(|place| words.cure(place)).collect());
+            let to_write = to_write.collect();
+            let as_written = findings.kinds.iter().map(|(&pc, &kind)| (pc, words.own(pc, kind))).collect();
+            let seconds = began.elapsed().as_secs_f64();
+            rows.push(Row { model: model.name(), seconds, findings, cut_off, places, to_write, as_written });
         }
         spinner.finish_and_clear();
         if self.json {
@@ -111,6 +125,13 @@ impl Fences {
             0
         })
     }
+
+    /// What a program's stanza says that it may report, if it says anything about `model`.
+    fn listed(&self, target: &Target, surveyor: &Surveyor, model: MemoryModel) -> Option<BTreeSet<String>> {
+        let variant = variant(target, &surveyor.settings().command_line)?;
+        let expectation = variant.expectation(model.name())?;
+        Some(expectation.outcomes.iter().map(|listed| listed.text.to_owned()).collect())
+    }
 }
 
 /// Source line and instruction at `pc`.
@@ -125,8 +146,7 @@ fn describe(surveyor: &mut Surveyor, symbols: &Symbols, pc: u64) -> String {
 
 impl Row {
     fn text(&self, coloured: bool) -> String {
-        let Findings { holds, violated, cuts, cures, complete, larger_untried, incurable, explorations, .. } =
-            &self.findings;
+        let Findings { holds, violated, cuts, cures, complete, larger_untried, explorations, .. } = &self.findings;
         let head = if *holds {
             paint("right as it is", Colour::Good, coloured)
         } else if *violated {
@@ -136,16 +156,14 @@ impl Row {
         };
         let count = counted(*explorations as u64, "exploration");
         let mut text = format!("{}: {head} ({count}, {:.2} s)\n", self.model, self.seconds);
-        if *incurable {
-            text += "  No fence cures it: it goes wrong without any store being late.\n";
-        }
-        for (index, cure) in cures.iter().enumerate() {
+        text += self.incurable();
+        for (index, cure) in self.to_write.iter().enumerate() {
             let plural = if cure.len() == 1 { "a fence" } else { "fences" };
-            text += &format!("  {}. {plural} before\n", index + 1);
-            for Place { pc, store_fence } in cure {
-                let kind = if *store_fence { "sfence" } else { "mfence, or a LOCK" };
-                text += &format!("       {}   ({kind})\n", self.places[pc]);
-            }
+            text += &format!("  {}. with {plural}\n", index + 1);
+            cure.iter().for_each(|place| text += &format!("       {place}\n"));
+        }
+        if self.model == MemoryModel::PSO.name() && cures.iter().flatten().any(|place| place.store_fence) {
+            text += "  An sfence is pso's only: no x86 processor needs one between ordinary stores.\n";
         }
         text += &self.own_fences(coloured);
         if *larger_untried {
@@ -163,6 +181,15 @@ impl Row {
             text += &format!("  cut off: {cut}\n");
         }
         text
+    }
+
+    /// Why no fence helps, if none does.
+    fn incurable(&self) -> &'static str {
+        match (self.findings.incurable, self.findings.in_order) {
+            (false, _) => "",
+            (true, true) => "  No fence helps: it goes wrong under sc, too, without any store being late.\n",
+            (true, false) => "  No fence helps: it goes wrong within one instruction, where none can stand.\n",
+        }
     }
 
     /// What there is to say of the fences that the guest has.
@@ -194,8 +221,11 @@ impl Row {
         ];
         for (verdict, group) in groups {
             for fence in group {
-                text += &format!("{indent}{verdict}: {}\n", self.places[fence]);
+                text += &format!("{indent}{verdict}: {}\n", self.as_written[fence]);
             }
+        }
+        if removable.iter().any(|fence| self.findings.kinds[fence] == OwnFence::Exchange) {
+            text += &format!("{indent}Instead of an exchange that is not needed, a plain store is enough.\n");
         }
         if removable.len() > 1 {
             text += &format!("{indent}All that are not needed can go at once.\n");

@@ -1,18 +1,22 @@
 //! The fence doctor: where fences make a program right, and which of its fences it does not need.
 //!
-//! A place for a fence is an instruction, before which the core's buffer must be empty. The sets of places that suffice are
+//! A place for a fence is an instruction, before which the core's buffer must be empty; none is within an instruction that
+//! makes several accesses, nor before one that repeats itself, where a fence would stand before the first round only. The sets of places that suffice are
 //! found as minimal hitting sets (Reiter, Artificial Intelligence 32, 1987): each violation that is possible with the fences
 //! chosen so far is a way along which some core went on with stores in its buffer, and any set that prevents it has a place
 //! among the instructions where it did. Every set is verified by exploring the whole program with it.
+//!
+//! What goes wrong under sequential consistency goes wrong with any fences (SC within TSO within PSO), so that is tried first.
+//! Of the program's own fences ([`OwnFence`]) each is judged by exploring the program without it.
 
 use super::limits::{Cut, CutPlace};
-use super::op::Op;
-use super::survey::{DOES_NOT_END, NOTHING_SHARED, Surveyor, WAITS_FOR_WHO_HAS_LEFT};
+use super::own_fence::OwnFence;
+use super::survey::{DOES_NOT_END, Judged, NOTHING_SHARED, Surveyor, WAITS_FOR_WHO_HAS_LEFT};
 use super::toggles::Toggles;
 use super::{End, Hangs, Limits};
 use crate::memory_model::MemoryModel;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 /// What the doctor found.
@@ -40,12 +44,16 @@ pub struct Findings {
     pub undecided: Vec<u64>,
     /// Fences in the program that are executed.
     pub fences: Vec<u64>,
+    /// What each of `fences` is.
+    pub kinds: BTreeMap<u64, OwnFence>,
     /// Whether no bound on states, time or explorations was reached.
     pub complete: bool,
     /// Whether there may be minimal sets of more places than were tried.
     pub larger_untried: bool,
     /// A violation that no fence prevents.
     pub incurable: bool,
+    /// That violation, or another one, is possible under sequential consistency, too.
+    pub in_order: bool,
     /// How many explorations it took.
     pub explorations: usize,
 }
@@ -78,21 +86,25 @@ impl Default for Patience {
 enum Verdict {
     Holds,
     /// Not so, along a way on which cores went on at these instructions with stores in their buffers.
-    Violated(BTreeSet<u64>),
+    Violated(Way),
     /// A bound was reached.
     Unknown,
 }
 
-/// What a final state leads to.
-enum Judged {
-    Right,
-    /// A violation.
-    Wrong,
-    /// The guest was given up after its region.
-    Endless,
-    /// A core is about to do something that is not followed.
-    Cut,
+/// Where cores went on with stores in their buffers, on the way to a violation.
+#[derive(Default)]
+pub(super) struct Way {
+    /// Instructions before which a fence would have kept them.
+    pub(super) places: BTreeSet<u64>,
+    /// They also did in a round of an instruction that repeats itself, before which one might.
+    pub(super) repeats: bool,
 }
+
+/// Why not all fences that could help were tried, if so.
+const NOT_BEFORE_REPEATED: &str = "a fence before an instruction that repeats itself is not tried";
+
+/// Why one of the guest's own fences could not be judged, if so.
+const NOT_TOLD: &str = "what the guest reports inside its region without one of its fences is not known";
 
 /// Finds the minimal sets of fences with which the guest is right under `model`, and the fences it has for nothing.
 ///
@@ -103,13 +115,18 @@ pub fn examine(surveyor: &mut Surveyor, model: MemoryModel, limits: &Limits, pat
     let mut doctor = Doctor { surveyor, model, limits, began, explorations: 0, cuts, cut_places };
     match doctor.verdict(&Toggles::default()) {
         Verdict::Holds => findings.holds = true,
-        Verdict::Violated(places) => {
+        Verdict::Violated(way) => {
             findings.violated = true;
-            doctor.cure(places, patience, &mut findings);
+            findings.in_order = doctor.goes_wrong_in_order();
+            findings.incurable = findings.in_order;
+            if !findings.incurable {
+                doctor.cure(way, patience, &mut findings);
+            }
         }
         Verdict::Unknown => findings.complete = false,
     }
-    findings.fences = doctor.surveyor.fences();
+    findings.kinds = doctor.surveyor.fences();
+    findings.fences = findings.kinds.keys().copied().collect();
     if let Some(right) = right(&findings) {
         doctor.spare(&right, &mut findings);
     }
@@ -142,20 +159,30 @@ struct Doctor<'a> {
 }
 
 impl Doctor<'_> {
+    /// Whether the program, which is not right, is not either where no store is ever late.
+    fn goes_wrong_in_order(&mut self) -> bool {
+        let verdict = |doctor: &mut Self| doctor.verdict_under(&Toggles::default(), MemoryModel::SC);
+        self.model == MemoryModel::SC || matches!(verdict(self), Verdict::Violated(_))
+    }
+
     /// All minimal sets, by growing sets along violations, smallest first.
-    fn cure(&mut self, first: BTreeSet<u64>, patience: &Patience, findings: &mut Findings) {
+    fn cure(&mut self, first: Way, patience: &Patience, findings: &mut Findings) {
         let mut generation = vec![(BTreeSet::new(), first)];
         let mut cures: Vec<BTreeSet<u64>> = Vec::new();
         let mut tried: HashSet<BTreeSet<u64>> = HashSet::new();
         for _ in 0..patience.places {
             let mut next = Vec::new();
-            for (chosen, places) in generation {
-                // A way on which nobody goes on with pending stores is one of sequential consistency.
-                if places.is_empty() {
+            for (chosen, way) in generation {
+                if way.repeats {
+                    findings.complete = false;
+                    self.cuts.insert(NOT_BEFORE_REPEATED.into());
+                }
+                // Fences leave a way alone on which nobody goes on with pending stores where one could stand.
+                if way.places.is_empty() && !way.repeats {
                     findings.incurable = true;
                     return;
                 }
-                for place in places.difference(&chosen) {
+                for place in way.places.difference(&chosen) {
                     let mut set: BTreeSet<u64> = chosen.clone();
                     set.insert(*place);
                     if cures.iter().any(|cure| cure.is_subset(&set)) || !tried.insert(set.clone()) {
@@ -167,7 +194,7 @@ impl Doctor<'_> {
                     }
                     match self.verdict(&Toggles { full: set.clone(), ..Toggles::default() }) {
                         Verdict::Holds => cures.push(set),
-                        Verdict::Violated(places) => next.push((set, places)),
+                        Verdict::Violated(way) => next.push((set, way)),
                         Verdict::Unknown => findings.complete = false,
                     }
                 }
@@ -225,28 +252,33 @@ impl Doctor<'_> {
     }
 
     fn verdict(&mut self, toggles: &Toggles) -> Verdict {
+        self.verdict_under(toggles, self.model)
+    }
+
+    fn verdict_under(&mut self, toggles: &Toggles, model: MemoryModel) -> Verdict {
         if self.is_late() {
             return self.given_up();
         }
         self.explorations += 1;
         let time = self.limits.time.map(|time| time.saturating_sub(self.began.elapsed()));
-        let explored = self.surveyor.explore_with(toggles, self.model, &Limits { time, ..*self.limits });
-        let mut is_endless = false;
+        let explored = self.surveyor.explore_with(toggles, model, &Limits { time, ..*self.limits });
+        let mut open = BTreeSet::new();
         for index in 0..explored.finals().len() {
             if self.is_late() {
                 return self.given_up();
             }
             match self.surveyor.judge(&explored, index) {
                 Judged::Wrong => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
-                Judged::Endless => is_endless = true,
+                Judged::Endless => _ = open.insert(DOES_NOT_END),
+                Judged::Untold => _ = open.insert(NOT_TOLD),
                 // Why is among what cut the exploration off.
                 Judged::Right | Judged::Cut => (),
             }
         }
         let time = self.limits.time.map(|time| time.saturating_sub(self.began.elapsed()));
         let hangs = self.surveyor.hangs(&explored, &Limits { time, ..*self.limits });
-        if let Some(places) = self.surveyor.places_on_the_way_to_a_hang(&hangs, &explored) {
-            return Verdict::Violated(places);
+        if let Some(way) = self.surveyor.places_on_the_way_to_a_hang(&hangs, &explored) {
+            return Verdict::Violated(way);
         }
         if hangs.is_late {
             return self.given_up();
@@ -260,11 +292,9 @@ impl Doctor<'_> {
             return Verdict::Unknown;
         }
         self.cuts.extend(explored.cuts().iter().map(ToString::to_string));
+        self.cuts.extend(open.iter().map(ToString::to_string));
         self.cut_places.extend(explored.cut_places());
-        if is_endless {
-            self.cuts.insert(DOES_NOT_END.into());
-        }
-        if explored.is_complete() && !is_endless { Verdict::Holds } else { Verdict::Unknown }
+        if explored.is_complete() && open.is_empty() { Verdict::Holds } else { Verdict::Unknown }
     }
 
     fn is_late(&self) -> bool {
@@ -278,19 +308,10 @@ impl Doctor<'_> {
 }
 
 impl Surveyor {
-    /// The addresses of all fences that were executed in explorations so far.
-    fn fences(&mut self) -> Vec<u64> {
+    /// The addresses of all fences that were executed in explorations so far, and what they are.
+    fn fences(&mut self) -> BTreeMap<u64, OwnFence> {
         let (explorer, _) = self.explorer();
-        let mut fences: Vec<u64> = explorer
-            .world
-            .locals
-            .all()
-            .filter(|(_, op)| matches!(op, Some(Op::FullFence | Op::StoreFence)))
-            .map(|(local, _)| local.cpu.linear_pc())
-            .collect();
-        fences.sort_unstable();
-        fences.dedup();
-        fences
+        explorer.world.stage.fences()
     }
 
     /// What that final state leads to.
@@ -299,26 +320,22 @@ impl Surveyor {
         match explorer.end_of(explored, index) {
             End::Diverges => Judged::Wrong,
             End::Cut => Judged::Cut,
-            End::Over => match self.is_bad_ending(explored, index) {
-                Some(true) => Judged::Wrong,
-                Some(false) => Judged::Right,
-                None => Judged::Endless,
-            },
+            End::Over => self.judge_ending(explored, index),
         }
     }
 
     /// Where cores went on with stores in their buffers, on the way to a final state.
-    fn places_on_the_way_to(&mut self, explored: &super::Explored, index: usize) -> BTreeSet<u64> {
+    fn places_on_the_way_to(&mut self, explored: &super::Explored, index: usize) -> Way {
         let number = explored.finals()[index].number;
         self.places(explored, number)
     }
 
-    fn places_on_the_way_to_a_hang(&mut self, hangs: &Hangs, explored: &super::Explored) -> Option<BTreeSet<u64>> {
+    fn places_on_the_way_to_a_hang(&mut self, hangs: &Hangs, explored: &super::Explored) -> Option<Way> {
         let hang = hangs.proven.first()?;
         Some(self.places(explored, hang.first))
     }
 
-    fn places(&mut self, explored: &super::Explored, number: u32) -> BTreeSet<u64> {
+    fn places(&mut self, explored: &super::Explored, number: u32) -> Way {
         let (explorer, start) = self.explorer();
         explorer.places_with_pending_stores(start, explored, number)
     }

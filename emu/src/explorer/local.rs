@@ -10,6 +10,7 @@ use super::op::{Edge, Op};
 use crate::machine::staging::Local;
 use rustc_hash::FxHashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -91,11 +92,6 @@ impl Locals {
         &self.met(id).local
     }
 
-    /// All of them, with what they do next.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Local, Option<&Op>)> {
-        self.met.iter().flatten().map(|met| (&*met.local, met.op.as_ref()))
-    }
-
     /// What it does next, if that has been tried.
     pub(super) fn op(&self, id: LocalId) -> Option<&Op> {
         self.met(id).op.as_ref()
@@ -119,6 +115,15 @@ impl Locals {
     /// Forgets what they do, and keeps their numbers.
     pub(super) fn forget(&mut self) {
         for met in self.met.iter_mut().flatten() {
+            met.op = None;
+            met.edges.clear();
+        }
+    }
+
+    /// Forgets what those do whose next instruction is at one of these linear addresses.
+    pub(super) fn forget_at(&mut self, places: &BTreeSet<u64>) {
+        let there = |met: &&mut Met| places.contains(&met.local.cpu.linear_pc());
+        for met in self.met.iter_mut().flatten().filter(there) {
             met.op = None;
             met.edges.clear();
         }

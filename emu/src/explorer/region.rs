@@ -12,6 +12,7 @@ use crate::core::decode::Mark;
 use crate::core::{Core, CoreId};
 use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
+use crate::testbench::Output;
 use crate::trace::{Event, Line};
 use fencepost_devices::PhysAddr;
 use std::time::{Duration, Instant};
@@ -128,6 +129,8 @@ pub struct Ending {
 pub(super) struct Aftermath {
     /// Why it stopped; `None` when it had not after the steps allowed.
     pub(super) stop: Option<Stop>,
+    /// What it has said on the way.
+    pub(super) said: Output,
     /// It has not stopped, and will not as it goes on.
     pub(super) goes_round: bool,
 }
@@ -250,15 +253,18 @@ impl Region {
         }
         machine.staged_board().clone_from(&placed.board);
         machine.set_details(false);
+        machine.notice_end();
         let cores = placed.locals.len();
+        let mut said = Output::default();
+        machine.take_events();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
         let (mut circle, mut goes_round) = (Circle::default(), false);
         while turns.go_on(machine, max_steps) && !goes_round {
             turns.round(machine);
-            machine.take_events();
+            machine.take_events().iter().for_each(|line| said.take(&line.event));
             goes_round = machine.stop().is_none() && circle.closes(machine);
         }
-        Aftermath { stop: machine.stop().copied(), goes_round }
+        Aftermath { stop: machine.stop().copied(), said, goes_round }
     }
 
     /// The machine, after [`Region::finish`] at the end of that run.

@@ -4,6 +4,7 @@ use super::delta::{Delta, granules};
 use super::limits::CutPlace;
 use super::local::{Input, LocalId, Locals, input_of};
 use super::op::{Beyond, Edge, Entered, Op, Place, Taken};
+use super::own_fence::OwnFence;
 use super::patches::Patches;
 use crate::board::Board;
 use crate::choice::Choice;
@@ -22,7 +23,7 @@ use crate::trace::{Event, Fault};
 use fencepost_devices::{PhysAddr, Space, Ticks, Width};
 use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// Instructions in a row without an operation that others could observe, after which a core is given up.
@@ -97,6 +98,8 @@ pub(super) struct Stage {
     base: Memory,
     /// Classified instructions, by linear address.
     kinds: FxHashMap<u64, (Kind, u64)>,
+    /// What instructions that drain and were executed are as fences, by linear address.
+    fences: FxHashMap<u64, Option<OwnFence>>,
     /// What has been executed and stored to.
     patches: Patches,
     /// Physical pages that hold page tables.
@@ -175,6 +178,7 @@ impl Stage {
             machine,
             base,
             kinds: FxHashMap::default(),
+            fences: FxHashMap::default(),
             patches: Patches::default(),
             tables,
             addressing,
@@ -193,6 +197,7 @@ impl Stage {
             machine,
             base: self.base.clone(),
             kinds: self.kinds.clone(),
+            fences: self.fences.clone(),
             patches: Patches::refusing(self.patches.refused().clone()),
             tables: self.tables.clone(),
             addressing: self.addressing.clone(),
@@ -242,8 +247,26 @@ impl Stage {
         self.patches = Patches::refusing(refused);
     }
 
-    /// Tries the next operation of `core` in local state `id`, with `around` being as it is.
-    pub(super) fn try_out(&mut self, core: CoreId, id: LocalId, around: &Around, locals: &mut Locals) -> Tried {
+    /// The fences of the program's own that were executed, by linear address.
+    pub(super) fn fences(&self) -> BTreeMap<u64, OwnFence> {
+        self.fences.iter().filter_map(|(&pc, fence)| Some((pc, (*fence)?))).collect()
+    }
+
+    /// Learns what another thread knows of fences.
+    pub(super) fn learn_fences(&mut self, other: &Stage) {
+        self.fences.extend(&other.fences);
+    }
+
+    /// Tries the next operation of `core` in local state `id`, with `around` being as it is; if that is a fence of the
+    /// program's own and `is_left_out`, what the program does without it.
+    pub(super) fn try_out(
+        &mut self,
+        core: CoreId,
+        id: LocalId,
+        around: &Around,
+        locals: &mut Locals,
+        is_left_out: bool,
+    ) -> Tried {
         let seat = self.put_core(core, locals.local(id));
         let pc = self.machine.linear_pc(seat);
         let (kind, _) = self.kind(seat, pc);
@@ -258,7 +281,7 @@ impl Stage {
         if let Some(reason) = beyond_of(around.board) {
             return still(Op::Beyond { pc, reason });
         }
-        if kind == Kind::End || locals.local(id).activity != Activity::Running {
+        if locals.local(id).activity != Activity::Running {
             return still(Op::Finished);
         }
         if self.standing == (Standing::Behind { pc }) {
@@ -272,6 +295,9 @@ impl Stage {
         if let Some(reason) = kind.beyond(&locals.local(id).cpu) {
             return still(Op::Beyond { pc, reason });
         }
+        let replaced = if is_left_out { self.leave_out(seat, pc) } else { Vec::new() };
+        let instead = if is_left_out { self.machine.instruction_at(seat, pc) } else { None };
+        let kind = instead.map_or(kind, |instruction| kind_of(&instruction));
         let mut attempt = self.attempt(seat, kind, around, None);
         if attempt.may_fault_by_what_it_loads(kind) {
             // That load is an operation of its own, before the fault, which waits for the buffer.
@@ -287,7 +313,11 @@ impl Stage {
             }
             None => self.follow(seat, (id, kind), &attempt, locals),
         };
+        replaced.into_iter().for_each(|(address, byte)| self.machine.stage_code(address, &[byte]));
         self.take_back(&attempt.touched);
+        if matches!(tried.op, Op::Locked { .. } | Op::FullFence | Op::StoreFence) && !is_left_out {
+            self.note_fence(seat, pc);
+        }
         tried
     }
 
@@ -349,6 +379,33 @@ impl Stage {
         Tried { op: Op::Nothing, input: 0, edge, board: None, stop: None, entered: None }
     }
 
+    /// Notes what the instruction at `pc` is as a fence, which has just been executed.
+    fn note_fence(&mut self, seat: CoreId, pc: u64) {
+        if self.fences.contains_key(&pc) {
+            return;
+        }
+        let bits = paging::Mode::of(&self.machine.state().cores[seat.index()].cpu).bits;
+        let instruction = self.machine.instruction_at(seat, pc);
+        let fence = instruction.and_then(|it| OwnFence::of(&it, bits, |at| self.machine.instruction_at(seat, at)));
+        self.fences.insert(pc, fence);
+    }
+
+    /// Puts what the program is without its fence at `pc` into its place. Returns what was there, byte by byte.
+    fn leave_out(&mut self, seat: CoreId, pc: u64) -> Vec<(PhysAddr, u8)> {
+        let fence = self.fences.get(&pc).copied().flatten().expect("only a fence that is known is left out");
+        let (_, length) = self.kind(seat, pc);
+        let addresses = self.physical(seat, pc..pc + length);
+        let memory = &self.machine.state().memory;
+        let byte = |&at: &u64| memory.slice(PhysAddr(at), 1).expect("code is in memory")[0];
+        let original: Vec<u8> = addresses.iter().map(byte).collect();
+        let mut bytes = original.clone();
+        fence.leave_out(&mut bytes);
+        for (&at, byte) in addresses.iter().zip(bytes) {
+            self.machine.stage_code(PhysAddr(at), &[byte]);
+        }
+        addresses.into_iter().map(PhysAddr).zip(original).collect()
+    }
+
     /// The oldest posted write arrives: the devices afterwards, and whether that ends the run.
     pub(super) fn arrive(&mut self, around: &Around) -> (Board, Option<Stop>) {
         let touched = self.put(around);
@@ -405,10 +462,15 @@ impl Stage {
         beyond_of(&self.machine.outer_state().board)
     }
 
+    /// The instruction at linear address `pc` as `core` fetches it.
+    pub(super) fn instruction(&mut self, core: CoreId, pc: u64) -> Option<Instruction> {
+        let seat = self.seat(core);
+        self.machine.instruction_at(seat, pc)
+    }
+
     /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
     pub(super) fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
-        let seat = self.seat(core);
-        let instruction = self.machine.instruction_at(seat, pc)?;
+        let instruction = self.instruction(core, pc)?;
         let mut text = String::new();
         let mut formatter = NasmFormatter::new();
         formatter.options_mut().set_hex_prefix("0x");
@@ -422,6 +484,13 @@ impl Stage {
     pub(super) fn is_return(&mut self, core: CoreId, pc: u64) -> bool {
         let seat = self.seat(core);
         self.machine.instruction_at(seat, pc).is_some_and(|instruction| kind_of(&instruction) == Kind::Return)
+    }
+
+    /// Whether the instruction at linear address `pc` repeats itself.
+    pub(super) fn is_repeated(&mut self, core: CoreId, pc: u64) -> bool {
+        let seat = self.seat(core);
+        let repeats = |it: Instruction| it.is_string_instruction() && (it.has_rep_prefix() || it.has_repne_prefix());
+        self.machine.instruction_at(seat, pc).is_some_and(repeats)
     }
 
     /// The physical address of the top of the stack of `core`, whose registers are `cpu`; `None` where none is mapped.

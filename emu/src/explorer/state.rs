@@ -150,6 +150,17 @@ impl World {
         self.stage.begin_anew(refused, changed);
     }
 
+    /// From now on these fences are added and left out.
+    pub(super) fn set_toggles(&mut self, toggles: &Toggles) {
+        // What cores do at a fence is another thing without it; everywhere else what is known stays so, because what they do
+        // up to the next operation ends before a fence, left out or not.
+        let changed: BTreeSet<u64> = self.toggles.without.symmetric_difference(&toggles.without).copied().collect();
+        if !changed.is_empty() {
+            self.locals.forget_at(&changed);
+        }
+        self.toggles.clone_from(toggles);
+    }
+
     pub(super) fn report_progress(&self, states: usize, left: usize) {
         if let Some(watcher) = &self.watcher {
             watcher(Progress { states, left });
@@ -193,12 +204,10 @@ impl World {
             return false;
         }
         if !self.toggles.is_empty() && !buffer.is_empty() {
-            let pc = self.locals.local(at.local).cpu.linear_pc();
-            if self.toggles.full.contains(&pc) {
+            let local = self.locals.local(at.local);
+            // Once it has made an access, the instruction is past what stands before it.
+            if local.partial.is_empty() && self.toggles.full.contains(&local.cpu.linear_pc()) {
                 return false;
-            }
-            if self.toggles.without.contains(&pc) && *self.op(state, core) == Op::FullFence {
-                return true;
             }
         }
         match self.op(state, core) {
@@ -379,17 +388,14 @@ impl World {
         };
         let model = self.model;
         let at = &mut state.cores[core.index()];
-        let mut is_left_out = false;
         if !self.toggles.is_empty() {
-            let pc = self.locals.local(at.local).cpu.linear_pc();
-            is_left_out = self.toggles.without.contains(&pc);
-            if self.toggles.store.contains(&pc) {
+            let local = self.locals.local(at.local);
+            if local.partial.is_empty() && self.toggles.store.contains(&local.cpu.linear_pc()) {
                 at.buffer.fence();
             }
         }
         at.local = edge.to;
         match op {
-            Op::StoreFence if is_left_out => (),
             Op::Store(entry) if model.buffers(entry.kind) => at.buffer.push(entry),
             Op::Store(entry) => state.memory.write(self.stage.base(), entry.address, entry.bytes()),
             Op::StoreFence => at.buffer.fence(),
@@ -471,7 +477,8 @@ impl World {
     fn try_out(&mut self, state: &State, core: CoreId) -> Tried {
         let at = &state.cores[core.index()];
         let around = Around { memory: &state.memory, buffer: &at.buffer, board: self.boards.board(state.board) };
-        let tried = self.stage.try_out(core, at.local, &around, &mut self.locals);
+        let is_left_out = self.toggles.without.contains(&self.locals.local(at.local).cpu.linear_pc());
+        let tried = self.stage.try_out(core, at.local, &around, &mut self.locals, is_left_out);
         if self.locals.op(at.local).is_none() {
             self.locals.learn_op(at.local, tried.op.clone());
         }

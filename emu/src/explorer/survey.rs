@@ -43,11 +43,40 @@ pub struct Surveyor {
     region: Region,
     explorer: Explorer,
     start: Start,
-    /// Whether final states of the region lead to a violation.
-    endings: HashMap<u128, Option<bool>>,
+    /// How the guest ends after final states of the region.
+    endings: HashMap<u128, Ended>,
     judging: Judging,
     /// When interrupts come behind a schedule that is followed.
     interrupts: Interrupts,
+    /// What the guest may report, where that is known.
+    listed: Option<BTreeSet<String>>,
+}
+
+/// How a guest ends after its region.
+#[derive(Clone)]
+struct Ended {
+    /// Why; `None` where it was given up.
+    stop: Option<Stop>,
+    /// One of its cores waits for an interrupt then.
+    sleeps: bool,
+    /// It has not stopped and never does.
+    hangs: bool,
+    /// What it has reported, if that was after its region.
+    reported: Option<String>,
+}
+
+/// What a final state of the region leads to.
+pub(super) enum Judged {
+    /// No violation.
+    Right,
+    /// A violation.
+    Wrong,
+    /// The guest was given up after its region.
+    Endless,
+    /// What it has reported counts, and is not known.
+    Untold,
+    /// A core is about to do something that is not followed.
+    Cut,
 }
 
 /// Everything the guest can come to under a model.
@@ -210,6 +239,7 @@ impl Surveyor {
             endings: HashMap::new(),
             judging: Judging::default(),
             interrupts: Interrupts::Late,
+            listed: None,
         })
     }
 
@@ -424,24 +454,54 @@ impl Surveyor {
         self.explorer.explore_with(&Plan::default(), toggles, &self.start, model, limits)
     }
 
-    /// Whether the guest exits with another code than 0, or faults, after that final state of its region; `None` when it does
-    /// not end.
-    ///
-    /// The state is put into the machine as it is: with a fence left out, the way there is none that the machine knows.
-    pub(super) fn is_bad_ending(&mut self, explored: &Explored, index: usize) -> Option<bool> {
+    /// From now on, where fences are judged, a guest that reports anything else is wrong; with `None` it may report anything.
+    pub fn allow_only(&mut self, listed: Option<BTreeSet<String>>) {
+        self.listed = listed;
+    }
+
+    /// Whether it is a violation what comes after that final state of the region, by what
+    /// [`explore`](Surveyor::survey) calls one.
+    pub(super) fn judge_ending(&mut self, explored: &Explored, index: usize) -> Judged {
+        let mut ended = self.ended(explored, index);
+        let Some(stop) = ended.stop else {
+            return if ended.hangs { Judged::Wrong } else { Judged::Endless };
+        };
+        if is_bad(stop) {
+            return Judged::Wrong;
+        }
+        let counts = ended.sleeps || self.listed.is_some();
+        if counts && ended.reported.is_none() {
+            // It may have reported inside its region; a way with a fence left out is none that the machine knows.
+            if !explored.is_of_the_machine() {
+                return Judged::Untold;
+            }
+            let region = self.explorer.path(&self.start, explored, index);
+            let ending = self.finish(explored.model(), &region);
+            ended.reported = reported(&ending);
+        }
+        let is_listed =
+            self.listed.as_ref().is_none_or(|listed| ended.reported.as_ref().is_some_and(|it| listed.contains(it)));
+        let is_asleep = ended.sleeps && ended.reported.is_none();
+        if is_asleep || !is_listed { Judged::Wrong } else { Judged::Right }
+    }
+
+    /// How the guest ends after that final state, which is put into the machine as it is.
+    fn ended(&mut self, explored: &Explored, index: usize) -> Ended {
         if let Some(stop) = explored.finals()[index].stop() {
-            return is_bad(Some(stop));
+            return Ended { stop: Some(stop), sleeps: false, hangs: false, reported: None };
         }
         let name = self.explorer.name_of(explored, index);
-        if let Some(&known) = self.endings.get(&name) {
-            return known;
+        if let Some(known) = self.endings.get(&name) {
+            return known.clone();
         }
         let placed = self.explorer.place(explored, index);
-        let Aftermath { stop, goes_round } = self.region.finish_from(&placed, LONGEST_ENDING);
+        let Aftermath { stop, said, goes_round } = self.region.finish_from(&placed, LONGEST_ENDING);
+        let sleeps = stop == Some(Stop::AllHalted) && self.region.finished().waits_for_interrupt();
+        let reported = said.outcome().map(str::to_owned);
         let hangs = goes_round && self.hang_behind(explored.model, &Limits::default()).is_some();
-        let is_bad = is_bad(stop).or(hangs.then_some(true));
-        self.endings.insert(name, is_bad);
-        is_bad
+        let ended = Ended { stop, sleeps, hangs, reported };
+        self.endings.insert(name, ended.clone());
+        ended
     }
 
     /// Goes through `choices` of the region under `model` and on to the end.
@@ -492,6 +552,11 @@ impl Surveyor {
     /// The instruction at linear address `pc`, in nasm's syntax.
     pub fn instruction_text(&mut self, pc: u64) -> Option<String> {
         self.explorer.instruction_text(CoreId(0), pc)
+    }
+
+    /// The instruction at linear address `pc`.
+    pub fn instruction(&mut self, pc: u64) -> Option<iced_x86::Instruction> {
+        self.explorer.instruction(CoreId(0), pc)
     }
 
     /// The machine's settings, apart from the model.
@@ -595,12 +660,27 @@ fn too_long(choices: &[Choice], whole: &[Choice]) -> Option<Misfit> {
     Some(Misfit { at: whole.len(), choice: Some(choice), problem: "the run is over before it".into() })
 }
 
-/// Whether a run that stopped like this is a violation; `None` when it has not stopped.
-fn is_bad(stop: Option<Stop>) -> Option<bool> {
-    match stop? {
-        Stop::Exited { code } => Some(code != 0),
-        Stop::Faulted { .. } => Some(true),
-        Stop::AllHalted | Stop::Reset => Some(false),
+/// Whether a run that stopped like this is a violation, whatever else it did.
+fn is_bad(stop: Stop) -> bool {
+    match stop {
+        Stop::Exited { code } => code != 0,
+        Stop::Faulted { .. } => true,
+        Stop::AllHalted | Stop::Reset => false,
+    }
+}
+
+/// What the guest has reported, unless it was given up.
+fn reported(ending: &Ending) -> Option<String> {
+    match outcome_of(ending) {
+        Outcome::Reported(text) => Some(text),
+        Outcome::Exited(_)
+        | Outcome::Screen(_)
+        | Outcome::Reset
+        | Outcome::AllHalted
+        | Outcome::Faulted(_)
+        | Outcome::Unfinished
+        | Outcome::Deadlock(_)
+        | Outcome::Livelock(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ pub struct Toggles {
     pub full: BTreeSet<u64>,
     /// SFENCE before the instruction.
     pub store: BTreeSet<u64>,
-    /// An MFENCE or SFENCE that does nothing.
+    /// A fence of the program's own that is left out ([`OwnFence`](super::own_fence::OwnFence)).
     pub without: BTreeSet<u64>,
 }
 

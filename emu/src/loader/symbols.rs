@@ -123,15 +123,26 @@ impl Symbols {
     /// File and line of the code at `address`, as its author sees it: of the functions that were inlined there, the innermost
     /// one that is in no library.
     pub fn place(&self, address: u64) -> Option<(String, u32)> {
+        self.places(address).into_iter().next()
+    }
+
+    /// That place, and those of the calls through which it was inlined, innermost first and those in libraries left out.
+    pub fn places(&self, address: u64) -> Vec<(String, u32)> {
+        let places = self.inlined(address).unwrap_or_default();
+        let is_library = |file: &str| LIBRARIES.iter().any(|library| file.contains(library));
+        let own: Vec<_> = places.iter().filter(|(file, _)| !is_library(file)).cloned().collect();
+        if own.is_empty() { places } else { own }
+    }
+
+    /// Where the code at `address` is from, and each call through which it was inlined.
+    fn inlined(&self, address: u64) -> Option<Vec<(String, u32)>> {
         let mut frames = self.lines.as_ref()?.find_frames(self.linked(address)).skip_all_loads().ok()?;
         let mut places = Vec::new();
         while let Ok(Some(frame)) = frames.next() {
             let place = frame.location.and_then(|location| Some((location.file?.to_owned(), location.line?)));
             places.extend(place);
         }
-        let is_library = |file: &str| LIBRARIES.iter().any(|library| file.contains(library));
-        let own = places.iter().find(|(file, _)| !is_library(file));
-        own.or(places.first()).cloned()
+        Some(places)
     }
 
     fn function(&self, address: u64) -> Option<(String, u64)> {

@@ -104,6 +104,11 @@ impl Machine {
         openness.contains(Openness::INTERRUPT_FLAG)
     }
 
+    /// Notices that nothing more can happen, where cores have been put in place of which none goes on.
+    pub(crate) fn notice_end(&mut self) {
+        self.end_if_over();
+    }
+
     /// From now on the machine is one with `model`. Its buffers must be empty.
     pub(crate) fn set_model(&mut self, model: MemoryModel) {
         let is_quiet = self.state.cores.iter().all(|core| core.buffer.is_empty());

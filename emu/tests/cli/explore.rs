@@ -204,13 +204,13 @@ fn a_misspelt_outcome_does_not_cost_the_report() {
     assert_eq!(said.json()["models"][0]["complete"], true);
 }
 
-#[test]
-fn fences_of_which_either_can_go_are_said_to_be_so() {
-    // Core 0: mov [0x180000], 1; mfence; mfence; mov eax, [0x180040]. Core 1: the same with the words exchanged.
+/// Store buffering with `fences` between each core's store and load, at 0x10000f in core 0's code.
+fn store_buffering(fences: &[u8]) -> Vec<u8> {
+    // Core 0: mov [0x180000], 1; fences; mov eax, [0x180040]. Core 1: the same with the words exchanged.
     let side = |mine: u8, theirs: u8| {
         let store = [0xc7, 0x04, 0x25, mine, 0x00, 0x18, 0x00, 0x01, 0x00, 0x00, 0x00];
         let load = [0x8b, 0x04, 0x25, theirs, 0x00, 0x18, 0x00];
-        [store.as_slice(), b"\x0f\xae\xf0\x0f\xae\xf0", &load, b"\xeb"].concat()
+        [store.as_slice(), fences, &load, b"\xeb"].concat()
     };
     let (one, other) = (side(0x00, 0x40), side(0x40, 0x00));
     // test edi, edi; jnz other; one; jmp out; other; jmp out; out: lock add [0x180080], eax; lock inc dword [0x1800c0];
@@ -218,11 +218,44 @@ fn fences_of_which_either_can_go_are_said_to_be_so() {
     let length = one.len() as u8 + 1;
     let out = b"\xf0\x01\x04\x25\x80\x00\x18\x00\xf0\xff\x04\x25\xc0\x00\x18\x00\
         \x83\x3c\x25\xc0\x00\x18\x00\x02\x75\xf6\x83\x3c\x25\x80\x00\x18\x00\x00\x0f\x94\xc0\xe6\xf4";
-    let code = [b"\x85\xff\x75", [length].as_slice(), &one, &[length], &other, &[0], out].concat();
+    [b"\x85\xff\x75", [length].as_slice(), &one, &[length], &other, &[0], out].concat()
+}
+
+#[test]
+fn fences_of_which_either_can_go_are_said_to_be_so() {
+    let code = store_buffering(b"\x0f\xae\xf0\x0f\xae\xf0");
     let folder = Folder::new().with("twice.elf", &Elf::default().file(&code));
     let said = folder.run("fences twice.elf --whole").exits_with(0);
     assert!(said.stdout.contains("right as it is"), "{said:?}");
     for words in ["  not needed: 0x10000f  mfence", "once those are gone, though not before: ", "can go at once."] {
         assert!(said.stdout.contains(words), "no `{words}` in {said:?}");
     }
+}
+
+#[test]
+fn fences_judges_what_compilers_make_of_a_fence() {
+    let code = store_buffering(b"\xf0\x48\x83\x0c\x24\x00");
+    let folder = Folder::new()
+        .with("compiled.elf", &Elf::default().file(&code))
+        .with("bare.elf", &Elf::default().file(&store_buffering(b"")));
+    let said = folder.run("fences compiled.elf --whole").exits_with(0);
+    assert!(said.stdout.contains("  needed: 0x10000f  lock or qword [rsp],0\n"), "{said:?}");
+    let said = folder.run("fences bare.elf --whole").exits_with(1);
+    assert!(said.stdout.contains("`mfence` before 0x10000f  mov eax,[0x180040]\n"), "{said:?}");
+    let report = folder.run("fences compiled.elf --whole --json").exits_with(0).json();
+    assert_eq!(report[0]["kinds"]["1048591"], "locked-nothing", "{report}");
+}
+
+#[test]
+fn fences_says_what_to_write_in_the_words_of_the_source() {
+    let folder = Folder::new();
+    let said = folder.run("fences store-buffering --time 60").exits_with(1);
+    let is_told = |line: &str| {
+        line.trim().starts_with("`fence(SeqCst)` before line ") && line.contains(" of store-buffering.rs  mov ")
+    };
+    assert!(said.stdout.lines().any(is_told), "{said:?}");
+    let said = folder.run("fences store-buffering/mfence --time 60").exits_with(0);
+    assert!(said.stdout.contains("  needed: `fence(SeqCst)` at line "), "{said:?}");
+    let said = folder.run("fences irq-lost-wakeup --time 60").exits_with(1);
+    assert!(said.stdout.contains("No fence helps: it goes wrong under sc, too"), "{said:?}");
 }

@@ -47,6 +47,7 @@ pub(in crate::explorer) fn explore(world: &mut World, first: &State, limits: &Li
         for worker in workers {
             let mut worker = worker.into_inner().unwrap_or_else(PoisonError::into_inner);
             world.stage.patches().unite(worker.stage.patches());
+            world.stage.learn_fences(&worker.stage);
         }
         if is_settled {
             found.count_executions();

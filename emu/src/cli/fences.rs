@@ -61,6 +61,7 @@ the answer was whole: what is said then is so, but there may be more to say."
 #[derive(Serialize)]
 struct Row {
     model: &'static str,
+    processor: &'static str,
     seconds: f64,
     #[serde(flatten)]
     findings: Findings,
@@ -88,7 +89,9 @@ impl Fences {
             let named = findings.cures.iter().flatten().map(|place| place.pc);
             let named = named.chain(findings.fences.iter().copied());
             let places = named.map(|pc| (pc, describe(&mut surveyor, &symbols, pc))).collect();
-            rows.push(Row { model: model.name(), seconds: began.elapsed().as_secs_f64(), findings, places });
+            let processor = surveyor.settings().processor.name();
+            let seconds = began.elapsed().as_secs_f64();
+            rows.push(Row { model: model.name(), processor, seconds, findings, places });
         }
         spinner.finish_and_clear();
         if self.json {

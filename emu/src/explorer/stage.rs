@@ -14,6 +14,7 @@ use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::Local;
 use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
+use crate::processor::Processor;
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::{PhysAddr, Space, Ticks, Width};
@@ -143,6 +144,11 @@ impl Stage {
             time: self.time,
             is_shared: self.is_shared,
         }
+    }
+
+    /// Whose processors the cores are like.
+    pub(super) fn processor(&self) -> Processor {
+        self.machine.settings().processor
     }
 
     /// Memory as it was when exploration began.

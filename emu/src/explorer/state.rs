@@ -175,12 +175,14 @@ impl World {
 
     /// Whether `core` can perform its next operation in `state`.
     pub(super) fn can_operate(&mut self, state: &State, core: CoreId) -> bool {
-        let (model, capacity) = (self.model, self.capacity);
+        let (model, processor, capacity) = (self.model, self.stage.processor(), self.capacity);
         let at = &state.cores[core.index()];
         let buffer = &at.buffer;
         if !self.toggles.is_empty() && !buffer.is_empty() {
-            let pc = self.locals.local(at.local).cpu.linear_pc();
-            if self.toggles.full.contains(&pc) {
+            let local = self.locals.local(at.local);
+            let pc = local.cpu.linear_pc();
+            // A fence before an instruction is not one between its accesses.
+            if local.partial.is_empty() && self.toggles.full.contains(&pc) {
                 return false;
             }
             if self.toggles.without.contains(&pc) && *self.op(state, core) == Op::FullFence {
@@ -189,7 +191,7 @@ impl World {
         }
         match self.op(state, core) {
             Op::Nothing | Op::StoreFence => true,
-            Op::Load(place) => buffer.load_waits_for(place.address, place.length, model).is_none(),
+            Op::Load(place) => buffer.load_waits_for(place.address, place.length, model, processor).is_none(),
             Op::Store(entry) => !model.buffers(entry.kind) || buffer.count(entry.kind) < capacity.of(entry.kind),
             Op::Locked { .. } | Op::FullFence | Op::Device | Op::Fault { .. } => buffer.is_empty(),
             Op::Finished | Op::Diverges | Op::Beyond { .. } => false,
@@ -316,9 +318,10 @@ impl World {
         let at = &mut state.cores[core.index()];
         let mut is_left_out = false;
         if !self.toggles.is_empty() {
-            let pc = self.locals.local(at.local).cpu.linear_pc();
+            let local = self.locals.local(at.local);
+            let pc = local.cpu.linear_pc();
             is_left_out = self.toggles.without.contains(&pc);
-            if self.toggles.store.contains(&pc) {
+            if local.partial.is_empty() && self.toggles.store.contains(&pc) {
                 at.buffer.fence();
             }
         }

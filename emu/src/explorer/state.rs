@@ -179,10 +179,8 @@ impl World {
         let at = &state.cores[core.index()];
         let buffer = &at.buffer;
         if !self.toggles.is_empty() && !buffer.is_empty() {
-            let local = self.locals.local(at.local);
-            let pc = local.cpu.linear_pc();
-            // A fence before an instruction is not one between its accesses.
-            if local.partial.is_empty() && self.toggles.full.contains(&pc) {
+            let pc = self.locals.local(at.local).cpu.linear_pc();
+            if self.toggles.full.contains(&pc) {
                 return false;
             }
             if self.toggles.without.contains(&pc) && *self.op(state, core) == Op::FullFence {
@@ -318,10 +316,9 @@ impl World {
         let at = &mut state.cores[core.index()];
         let mut is_left_out = false;
         if !self.toggles.is_empty() {
-            let local = self.locals.local(at.local);
-            let pc = local.cpu.linear_pc();
+            let pc = self.locals.local(at.local).cpu.linear_pc();
             is_left_out = self.toggles.without.contains(&pc);
-            if local.partial.is_empty() && self.toggles.store.contains(&pc) {
+            if self.toggles.store.contains(&pc) {
                 at.buffer.fence();
             }
         }

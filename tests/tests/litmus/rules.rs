@@ -82,10 +82,8 @@ const BEYOND_INTEL: &[(&str, &[MemoryModel])] = &[
 ];
 
 /// Likewise what neither may do, however close it comes to that.
-const ON_NONE: &[(&str, &[MemoryModel])] = &[
-    ("sizes/three-bytes-of-long-wait", &[]),
-    ("lines/whole-locked-in-line", &[]),
-];
+const ON_NONE: &[(&str, &[MemoryModel])] =
+    &[("sizes/three-bytes-of-long-wait", &[]), ("lines/whole-locked-in-line", &[])];
 
 #[test]
 fn the_rules_hold_on_any_processor() {

@@ -6,13 +6,13 @@
 //! | | `intel` | `amd` and `any` |
 //! |---|---|---|
 //! | a load or store that is one access | lies within a cache line (SDM 3A 9.1.1) | lies within an aligned 8 bytes (APM 2, 7.3.2) |
-//! | a load that no single buffered store covers | waits (Optimization Reference Manual, "Store Forwarding") | waits, or takes the bytes of several that stand next to one another in the buffer |
+//! | a load that no single buffered store covers | waits (Optimization Reference Manual, "Store Forwarding") | waits, or takes the bytes of several if no store to another line stands between them in the buffer |
 //!
 //! What `intel` does `amd` may do, too: an access in two pieces may be as good as one, and whoever may take bytes may wait
 //! for them. So `any`, which must hold on every x86, has the rules of `amd` today; it is a row of its own because those of
 //! `amd` may become narrower.
 //!
-//! That stores next to one another are put together is documented by nobody. It was measured, on AMD's Zen 3 and Zen 4, and
+//! That neighbouring stores are put together is documented by nobody. It was measured, on AMD's Zen 3 and Zen 4, and
 //! `tests/litmus/native.rs` measures it again.
 //!
 //! Not modelled: which processors of a maker do more than it promises; and that the two pieces of an access may be made in

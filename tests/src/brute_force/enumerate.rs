@@ -27,7 +27,7 @@ pub enum Maker {
 enum Forwarding {
     /// All of it from the newest store that shares a byte with it.
     FromOne,
-    /// Each byte from the newest store of that byte, out of some that stand next to one another.
+    /// Each byte from the newest store of that byte, out of some between which there is none to another line.
     FromNeighbours,
 }
 
@@ -268,7 +268,7 @@ impl Thread {
             (Some(newest), Forwarding::FromOne) => from_newest(&stores[newest..=newest], part),
             (Some(newest), Forwarding::FromNeighbours) => {
                 let neighbours = (0..=newest).map(|oldest| &stores[oldest..=newest]);
-                let mut among = neighbours.filter(|run| run.iter().all(|bytes| shares_byte(bytes, &part)));
+                let mut among = neighbours.filter(|run| run.iter().all(|bytes| bytes[0].0 / LINE == part.start / LINE));
                 among.find_map(|run| from_newest(run, part.clone()))
             }
         };

@@ -72,6 +72,7 @@ const BEYOND_INTEL: &[(&str, &[MemoryModel])] = &[
     ("sizes/two-stores-cover-downwards", &[MemoryModel::TSO, MemoryModel::PSO]),
     ("sizes/newest-does-not-cover", &[MemoryModel::TSO, MemoryModel::PSO]),
     ("sizes/two-stores-cover-between", &[MemoryModel::PSO]),
+    ("sizes/two-stores-cover-between-in-line", &[MemoryModel::TSO, MemoryModel::PSO]),
     ("sizes/longs-make-quad", &[MemoryModel::TSO, MemoryModel::PSO]),
     ("sizes/bytes-make-long", &[MemoryModel::TSO, MemoryModel::PSO]),
     // What lies in one line is two accesses where it crosses an aligned 8 bytes.

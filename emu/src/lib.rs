@@ -14,6 +14,7 @@ pub mod loader;
 pub mod machine;
 pub mod memory;
 pub mod memory_model;
+pub mod processor;
 pub mod runner;
 pub mod schedule;
 pub mod store_buffer;

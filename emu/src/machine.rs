@@ -483,7 +483,7 @@ impl Machine {
     fn has_several_accesses(&mut self, core: CoreId) -> bool {
         let index = core.index();
         self.caches[index].engines.save(&mut self.state.cores[index].cpu);
-        operands::has_several_accesses(&self.state.cores[index], &self.state.memory)
+        operands::has_several_accesses(&self.state.cores[index], &self.state.memory, self.settings.processor)
     }
 
     /// Whether no core runs and nothing is on its way.

@@ -1,10 +1,11 @@
 //! Schedules: the choices of a run as text, for people to paste and for files to keep.
 //!
 //! ```text
-//! fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args="mfence" : 0*812! 1*3 0d0 0+ p
+//! fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso processor=any ram=8388608 depth=8 wc-depth=8 args="mfence" : 0*812! 1*3 0d0 0+ p
 //! ```
 //!
-//! Before the colon stands everything that a run depends on besides its choices. After it, separated by blanks:
+//! Before the colon stands everything that a run depends on besides its choices. One without `processor=` is from before there
+//! was a choice, and was recorded under the rules of `intel`. After the colon, separated by blanks:
 //!
 //! | text | choice |
 //! |---|---|
@@ -25,6 +26,7 @@ use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::machine::Settings;
 use crate::memory_model::MemoryModel;
+use crate::processor::Processor;
 use fencepost_devices::MouseButtons;
 
 /// The first word of every schedule.
@@ -49,10 +51,10 @@ pub struct Schedule {
 
 impl std::fmt::Display for Schedule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Settings { cores, model, ram_bytes, depth, wc_depth, command_line } = &self.settings;
+        let Settings { cores, model, processor, ram_bytes, depth, wc_depth, command_line } = &self.settings;
         write!(
             f,
-            "{MAGIC} {VERSION} image={:016x} cores={cores} model={model} ram={ram_bytes} depth={depth} wc-depth={wc_depth} args={} :",
+            "{MAGIC} {VERSION} image={:016x} cores={cores} model={model} processor={processor} ram={ram_bytes} depth={depth} wc-depth={wc_depth} args={} :",
             self.image,
             serde_json::Value::from(command_line.as_str()),
         )?;
@@ -123,11 +125,14 @@ impl std::str::FromStr for Schedule {
         let cores = words.number("cores")?;
         let model = words.value("model")?;
         let model = MemoryModel::named(model).ok_or_else(|| words.fail(format!("`{model}` is not a memory model")))?;
+        let processor = words.optional("processor")?.unwrap_or(Processor::INTEL.name());
+        let processor =
+            Processor::named(processor).ok_or_else(|| words.fail(format!("`{processor}` is not a processor")))?;
         let (ram, depth, wc_depth) = (words.number("ram")?, words.number("depth")?, words.number("wc-depth")?);
         let args = words.value("args")?;
         let args: String =
             serde_json::from_str(args).map_err(|_| words.fail("`args=` is not a quoted string".into()))?;
-        let settings = Settings::checked(cores, model, ram, depth, wc_depth, args)
+        let settings = Settings::checked(cores, model, processor, ram, depth, wc_depth, args)
             .map_err(|error| words.fail(error.to_string()))?;
         words.expect(":")?;
         let mut choices = Vec::new();
@@ -257,6 +262,16 @@ impl<'a> Words<'a> {
         let word = self.next()?;
         let value = word.and_then(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.ok_or_else(|| self.fail(format!("expected `{key}=...`")))
+    }
+
+    /// The value in the next word, if that is `key=value`; else the word is still the next.
+    fn optional(&mut self, key: &str) -> Result<Option<&'a str>, ParseError> {
+        let before = self.at;
+        let value = self.next()?.and_then(|word| word.strip_prefix(key)?.strip_prefix('='));
+        if value.is_none() {
+            self.at = before;
+        }
+        Ok(value)
     }
 
     fn number(&mut self, key: &str) -> Result<u64, ParseError> {

@@ -8,13 +8,23 @@
 //!    and neither model orders write-combining or non-temporal stores (SDM 3A 12.3.1, 9.2.2).
 //!
 //! A load sees the youngest entry that covers it ("store forwarding"). One that is only partly covered waits until no entry
-//! overlaps it any more, as processors do whose forwarding fails.
+//! overlaps it any more, as processors do whose forwarding fails. But some [processors](crate::processor) put neighbouring
+//! stores together, and such a load may take its bytes from several entries:
 //!
-//! Not modelled: forwarding from several entries that cover a load together (AMD's Zen 4 does it, `tests/litmus/native.rs` has
-//! seen it; on Intel's processors one store must contain the load, Optimization Reference Manual, "Store Forwarding");
-//! combining of neighbouring write-combining stores into one line; hardware's limits on how long an entry stays.
+//! - they cover it completely: never is a part from memory;
+//! - the youngest of them is the youngest that overlaps the load, and from it back to the oldest there is no entry outside of
+//!   the load's cache line: never does a store to another line stand between. One to the same line does not part them: AMD's
+//!   Zen 3 was seen to forward two bytes as a word with one stored in between to the same line.
+//!
+//! Each byte is the youngest one. Waiting is then no choice of its own: it is that some of the entries drain first.
+//! Kinds and SFENCE make no difference to this: nobody says what a processor does there, and a proof must hold if it forwards.
+//! Nor does what has drained: entries that stand next to one another because those between are gone are no less together.
+//!
+//! Not modelled: combining of neighbouring write-combining stores into one line; hardware's limits on how long an entry stays.
 
+use crate::memory::LINE;
 use crate::memory_model::MemoryModel;
+use crate::processor::Processor;
 use fencepost_devices::PhysAddr;
 use smallvec::SmallVec;
 
@@ -76,6 +86,12 @@ impl Entry {
     /// Whether the entry covers all of `length` bytes at `address`.
     fn covers(&self, address: PhysAddr, length: u64) -> bool {
         self.address.0 <= address.0 && address.0 + length <= self.address.0 + u64::from(self.length)
+    }
+
+    /// Which of `length` bytes at `address` the entry has: a bit each, the lowest for the first.
+    fn share_of(&self, address: PhysAddr, length: u64) -> u8 {
+        let has = |offset: &u64| self.overlaps(PhysAddr(address.0 + offset), 1);
+        (0..length).filter(has).fold(0, |bits, offset| bits | 1 << offset)
     }
 }
 
@@ -170,13 +186,32 @@ impl StoreBuffer {
 
     /// The entry to drain next on behalf of a load of `length` bytes at `address`; `None` when the load need not wait.
     ///
-    /// A load waits when it overlaps an entry without being covered by the youngest one that it overlaps.
-    pub fn load_waits_for(&self, address: PhysAddr, length: u64, model: MemoryModel) -> Option<usize> {
+    /// A load waits when it overlaps an entry without being covered by the youngest one that it overlaps, or, on some
+    /// processors, by that and those before it.
+    pub fn load_waits_for(
+        &self,
+        address: PhysAddr,
+        length: u64,
+        model: MemoryModel,
+        processor: Processor,
+    ) -> Option<usize> {
         let youngest = self.entries.iter().rposition(|entry| entry.overlaps(address, length))?;
-        if self.entries[youngest].covers(address, length) {
-            return None;
-        }
-        self.first_overlapping(address, length, model)
+        let is_covered = self.entries[youngest].covers(address, length)
+            || processor.joins_stores() && self.cover_together(youngest, address, length);
+        if is_covered { None } else { self.first_overlapping(address, length, model) }
+    }
+
+    /// Whether `youngest` and the entries right before it that are in the same cache line cover all of `length` bytes at
+    /// `address`.
+    fn cover_together(&self, youngest: usize, address: PhysAddr, length: u64) -> bool {
+        assert!((1..=ENTRY_BYTES as u64).contains(&length), "a load has 1 to 8 bytes, not {length}");
+        let mut missing = u8::MAX >> (ENTRY_BYTES as u64 - length);
+        let is_in_line = |entry: &&Entry| entry.address.0 / LINE == address.0 / LINE;
+        let run = self.entries[..=youngest].iter().rev().take_while(is_in_line);
+        run.into_iter().any(|entry| {
+            missing &= !entry.share_of(address, length);
+            missing == 0
+        })
     }
 
     /// The entry to drain next until none overlaps `length` bytes at `address`.
@@ -270,15 +305,41 @@ mod tests {
     #[test]
     fn a_load_covered_by_the_youngest_overlapping_store_does_not_wait() {
         let b = buffer(&[(2, 1, Ordinary), (0, 8, Ordinary)]);
-        assert_eq!(b.load_waits_for(PhysAddr(2), 4, MemoryModel::TSO), None);
+        assert_eq!(b.load_waits_for(PhysAddr(2), 4, MemoryModel::TSO, Processor::INTEL), None);
     }
 
     #[test]
     fn a_partly_covered_load_waits_for_the_overlapping_stores_only() {
         let b = buffer(&[(64, 8, Ordinary), (0, 4, Ordinary), (128, 8, Ordinary)]);
-        assert_eq!(b.load_waits_for(PhysAddr(0), 8, MemoryModel::PSO), Some(1));
-        // TSO has to drain the older ordinary store first.
-        assert_eq!(b.load_waits_for(PhysAddr(0), 8, MemoryModel::TSO), Some(0));
+        for processor in Processor::ALL {
+            assert_eq!(b.load_waits_for(PhysAddr(0), 8, MemoryModel::PSO, processor), Some(1));
+            // TSO has to drain the older ordinary store first.
+            assert_eq!(b.load_waits_for(PhysAddr(0), 8, MemoryModel::TSO, processor), Some(0));
+        }
+    }
+
+    /// Whether a load of `length` bytes at 0 waits under each processor, in their order.
+    fn waits(entries: &[(u64, u8)], length: u64) -> [bool; 3] {
+        let b = buffer(&entries.iter().map(|&(address, length)| (address, length, Ordinary)).collect::<Vec<_>>());
+        Processor::ALL.map(|it| b.load_waits_for(PhysAddr(0), length, MemoryModel::TSO, it).is_some())
+    }
+
+    #[test]
+    fn a_load_may_take_the_bytes_of_stores_that_stand_next_to_one_another() {
+        let [may_take, waits_everywhere] = [[false, true, false], [true; 3]];
+        // Bytes as a word, in either order; longs as a quad; a byte laid into a quad, twice.
+        assert_eq!(waits(&[(0, 1), (1, 1)], 2), may_take);
+        assert_eq!(waits(&[(1, 1), (0, 1)], 2), may_take);
+        assert_eq!(waits(&[(0, 4), (4, 4)], 8), may_take);
+        assert_eq!(waits(&[(0, 8), (3, 1), (3, 1)], 8), may_take);
+        // With others before and after them.
+        assert_eq!(waits(&[(64, 8), (0, 1), (1, 1), (64, 8)], 2), may_take);
+        // Another of the same line between.
+        assert_eq!(waits(&[(0, 1), (56, 8), (1, 1)], 2), may_take);
+        // Another of another line between, or a part from memory.
+        assert_eq!(waits(&[(0, 1), (64, 8), (1, 1)], 2), waits_everywhere);
+        assert_eq!(waits(&[(0, 1), (1, 1)], 4), waits_everywhere);
+        assert_eq!(waits(&[(1, 1), (2, 1)], 2), waits_everywhere);
     }
 
     #[test]

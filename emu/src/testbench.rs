@@ -26,6 +26,7 @@ use crate::input::{Live, Script};
 use crate::loader::{Image, LoadError};
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
+use crate::processor::Processor;
 use crate::runner::{Diverged, Ended, IRQ_JITTER, Policy, Runner, Slices};
 use crate::schedule::Schedule;
 use crate::trace::Line;
@@ -103,6 +104,12 @@ impl Testbench {
     /// The memory model.
     pub fn model(mut self, model: MemoryModel) -> Testbench {
         self.settings.model = model;
+        self
+    }
+
+    /// Whose processors the cores are like.
+    pub fn processor(mut self, processor: Processor) -> Testbench {
+        self.settings.processor = processor;
         self
     }
 

@@ -10,15 +10,15 @@
 //! The alternative, a search that is generic over a toy system and the engine, was not taken: it would put a trait between
 //! the search and every operation, and test the search with a toy's notion of what commutes rather than with the engine's.
 //!
-//! One thing is taken from the machine, because no rule says it: of the two accesses across a cache line the lower one is
-//! made first.
+//! One thing is taken from the machine, because no rule says it: of the two accesses across a border the lower one is made
+//! first.
 
 mod enumerate;
 mod generate;
 mod loops;
 mod program;
 
-pub use enumerate::{Ends, Model, enumerate};
+pub use enumerate::{Ends, Maker, Model, enumerate};
 pub use generate::generate;
 pub use loops::generate_loops;
 pub use program::{Condition, Fence, Instruction, Operation, Program, Register, Spot};

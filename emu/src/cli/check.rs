@@ -3,13 +3,14 @@
 use super::colour::{self, Colour, paint};
 use super::failure::{Failure, note};
 use super::guest::Target;
-use super::machine_options::model_parser;
+use super::machine_options::{model_parser, processor_parser};
 use super::progress;
 use super::seeds::{self, Ending, Tally};
 use super::stdout;
 use super::table::{counted, grouped};
 use clap::Args;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use fencepost::programs::{self, Program, Variant};
 use fencepost::testbench::Testbench;
 use indicatif::ProgressBar;
@@ -46,6 +47,10 @@ pub(super) struct Check {
     #[arg(long, value_name = "MODEL", value_delimiter = ',', value_parser = model_parser())]
     model: Vec<MemoryModel>,
 
+    /// On whose processors: what is one access, and what a load may take from the store buffer
+    #[arg(long, value_name = "PROCESSOR", default_value = Processor::ANY.name(), value_parser = processor_parser())]
+    processor: Processor,
+
     /// How many runs at a time [default: one on each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
@@ -61,6 +66,7 @@ struct Cell {
     program: &'static Program,
     variant: &'static Variant,
     model: MemoryModel,
+    processor: Processor,
 }
 
 /// What checking one cell came to.
@@ -69,6 +75,7 @@ struct Row {
     program: &'static str,
     variant: &'static str,
     model: &'static str,
+    processor: &'static str,
     runs: u64,
     ok: bool,
     outcomes: Vec<Outcome>,
@@ -122,6 +129,7 @@ impl Check {
     }
 
     fn cells(&self) -> Result<Vec<Cell>, Failure> {
+        let processor = self.processor;
         let models = if self.model.is_empty() { MemoryModel::ALL.to_vec() } else { self.model.clone() };
         let mut variants = Vec::new();
         for name in &self.names {
@@ -134,9 +142,9 @@ impl Check {
             let all = programs::all().iter();
             variants.extend(all.flat_map(|program| program.variants.iter().map(move |variant| (program, variant))));
         }
-        let cells = variants
-            .into_iter()
-            .flat_map(|(program, variant)| models.iter().map(move |&model| Cell { program, variant, model }));
+        let cells = variants.into_iter().flat_map(|(program, variant)| {
+            models.iter().map(move |&model| Cell { program, variant, model, processor })
+        });
         Ok(cells.collect())
     }
 }
@@ -144,7 +152,7 @@ impl Check {
 impl Cell {
     fn check(&self, runs: u64, pool: &ThreadPool, bar: &ProgressBar) -> Result<Row, Failure> {
         let is_wrong = |ending: &Ending| ending.is_wrong(Some(self.variant), self.model);
-        let bench = self.target().bench(None)?.model(self.model);
+        let bench = self.target().bench(None)?.model(self.model).processor(self.processor);
         let tally = pool.install(|| seeds::tally_until(&bench, 0..runs, bar, is_wrong))?;
         let problem = self.wrong(&bench, &tally).or_else(|| self.missing(&bench, &tally, runs));
         let outcomes = tally.by_count().into_iter().map(|(ending, seen)| Outcome {
@@ -156,6 +164,7 @@ impl Cell {
             program: self.program.name,
             variant: self.variant.name,
             model: self.model.name(),
+            processor: self.processor.name(),
             runs,
             ok: problem.is_none(),
             outcomes: outcomes.collect(),

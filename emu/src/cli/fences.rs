@@ -66,6 +66,7 @@ the answer was whole: what is said then is so, but there may be more to say."
 #[derive(Serialize)]
 struct Row {
     model: &'static str,
+    processor: &'static str,
     seconds: f64,
     #[serde(flatten)]
     findings: Findings,
@@ -101,12 +102,14 @@ impl Fences {
             let named = named.chain(findings.fences.iter().copied());
             let places = named.map(|pc| (pc, describe(&mut surveyor, &symbols, pc))).collect();
             let cut_off = cut_off::named(&mut surveyor, &symbols, findings.cut_places.clone());
+            let processor = surveyor.settings().processor.name();
             let mut words = Words { surveyor: &mut surveyor, symbols: &symbols };
             let to_write = findings.cures.iter().map(|cure| cure.iter().map(|place| words.cure(place)).collect());
             let to_write = to_write.collect();
             let as_written = findings.kinds.iter().map(|(&pc, &kind)| (pc, words.own(pc, kind))).collect();
             let seconds = began.elapsed().as_secs_f64();
-            rows.push(Row { model: model.name(), seconds, findings, cut_off, places, to_write, as_written });
+            let model = model.name();
+            rows.push(Row { model, processor, seconds, findings, cut_off, places, to_write, as_written });
         }
         spinner.finish_and_clear();
         if self.json {

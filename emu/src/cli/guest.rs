@@ -276,6 +276,9 @@ impl Target {
             ("wc-depth", settings.wc_depth as u64, default.wc_depth as u64),
             ("ram", settings.ram_bytes, default.ram_bytes),
         ];
+        if settings.processor != default.processor {
+            command += &format!(" --processor {}", settings.processor);
+        }
         for (flag, value, usual) in numbers {
             if value != usual {
                 command += &format!(" --{flag} {value}");

@@ -6,7 +6,7 @@ mod files;
 mod report;
 
 use super::failure::{Failure, note, refuse};
-use super::machine_options::model_parser;
+use super::machine_options::{model_parser, processor_parser};
 use super::table::counted;
 use super::{progress, seeds, stdout};
 use clap::Args;
@@ -16,6 +16,7 @@ use fencepost::litmus::parse::{self, Malformed};
 use fencepost::litmus::test::{Quantifier, Test};
 use fencepost::litmus::{Outcome, Pool};
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use files::LitmusFile;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use std::path::PathBuf;
@@ -48,6 +49,10 @@ pub(super) struct Litmus {
     /// Under these models [default: tso]
     #[arg(long, value_name = "MODEL", value_delimiter = ',', value_parser = model_parser())]
     model: Vec<MemoryModel>,
+
+    /// On whose processors: what is one access, and what a load may take from the store buffer
+    #[arg(long, value_name = "PROCESSOR", default_value = Processor::ANY.name(), value_parser = processor_parser())]
+    processor: Processor,
 
     /// Compare with the sets of final states in this file (JSON lines with path and, per model, states)
     ///
@@ -118,11 +123,11 @@ impl Litmus {
                 bar.inc(1);
                 explore(pool, file, &models, &limits)
             };
-            files.par_iter().map_init(Pool::new, explore).collect()
+            files.par_iter().map_init(|| Pool::on(self.processor), explore).collect()
         });
         bar.finish_and_clear();
         if let Some(folder) = &self.emit_elf {
-            emit::emit(folder, explored.iter().flatten(), &limits)?;
+            emit::emit(folder, explored.iter().flatten(), self.processor, &limits)?;
         }
         self.report(&explored, expected.as_ref())
     }
@@ -146,7 +151,11 @@ impl Litmus {
                 }
             };
             for under in &explored.under {
-                let text = if self.json { report::json(explored, under) } else { report::text(explored, under) };
+                let text = if self.json {
+                    report::json(explored, under, self.processor)
+                } else {
+                    report::text(explored, under)
+                };
                 out.write(text.as_bytes())?;
                 let is_faulty = !under.outcome.faults.is_empty();
                 incomplete += usize::from(!under.outcome.complete && !is_faulty);

@@ -5,6 +5,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 
 /// The machine.
 #[derive(Args, Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub(super) struct MachineOptions {
     /// With --runs it may be a list, as in `sc,tso,pso`, and there is a table for each.
     #[arg(long, value_name = "MODEL", value_delimiter = ',', value_parser = model_parser())]
     pub(super) model: Vec<MemoryModel>,
+
+    /// On whose processors it must hold: what is one access, and what a load may take from the store buffer [default: any]
+    #[arg(long, value_name = "PROCESSOR", value_parser = processor_parser())]
+    pub(super) processor: Option<Processor>,
 
     /// How many ordinary stores a core's store buffer holds, 1 to 128 [default: 8]
     #[arg(long, value_name = "N")]
@@ -39,6 +44,7 @@ impl MachineOptions {
         let settings = Settings::checked(
             self.cores.unwrap_or(u64::from(base.cores)),
             model,
+            self.processor.unwrap_or(base.processor),
             self.ram.unwrap_or(base.ram_bytes),
             self.depth.unwrap_or(base.depth as u64),
             self.wc_depth.unwrap_or(base.wc_depth as u64),
@@ -71,6 +77,8 @@ impl MachineOptions {
             given.extend(here.map(|here| (flag, here.to_string(), there.to_string())));
         }
         given.extend(self.model.iter().map(|model| ("model", model.to_string(), settings.model.to_string())));
+        let processor = self.processor.iter();
+        given.extend(processor.map(|it| ("processor", it.to_string(), settings.processor.to_string())));
         given
     }
 }
@@ -80,6 +88,13 @@ pub(super) fn model_parser() -> impl TypedValueParser<Value = MemoryModel> {
     let values = MemoryModel::ALL.map(|model| PossibleValue::new(model.name()).help(model.summary()));
     PossibleValuesParser::new(values)
         .map(|name| MemoryModel::named(&name).expect("clap lets only the names of models through"))
+}
+
+/// Takes a processor's name.
+pub(super) fn processor_parser() -> impl TypedValueParser<Value = Processor> {
+    let values = Processor::ALL.map(|processor| PossibleValue::new(processor.name()).help(processor.summary()));
+    PossibleValuesParser::new(values)
+        .map(|name| Processor::named(&name).expect("clap lets only the names of processors through"))
 }
 
 /// A number of bytes, with K, M or G for powers of 1024.

@@ -5,7 +5,8 @@ use super::cpu_state::{CpuState, SegmentName};
 use super::decode::{self, Class};
 use super::paging::Mode;
 use super::tlb::Side;
-use crate::memory::{LINE, Memory};
+use crate::memory::Memory;
+use crate::processor::Processor;
 use fencepost_devices::PhysAddr;
 use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, Register, UsedMemory};
 use std::ops::Range;
@@ -80,7 +81,7 @@ pub(crate) fn instruction_at(pc: u64, core: &Core, memory: &Memory) -> Option<In
 }
 
 /// Whether the next instruction of `core` may make several accesses that another core can step between.
-pub(crate) fn has_several_accesses(core: &Core, memory: &Memory) -> bool {
+pub(crate) fn has_several_accesses(core: &Core, memory: &Memory, processor: Processor) -> bool {
     let cpu = &core.cpu;
     let Some(instruction) = instruction_at(cpu.linear_pc(), core, memory) else { return false };
     if decode::classify(&instruction) == Class::Locked {
@@ -92,7 +93,7 @@ pub(crate) fn has_several_accesses(core: &Core, memory: &Memory) -> bool {
         // A repeated string instruction's operand has no size of its own: it is as many rounds as RCX says.
         let size = operand.memory_size().size().max(instruction.memory_size().size()) as u64;
         let pieces = match operand.virtual_address(0, |register, _, _| register_value(register, cpu)) {
-            Some(start) => atomic_pieces(start, size),
+            Some(start) => atomic_pieces(start, size, processor.whole_within()),
             None => 2,
         };
         pieces * directions(operand.access())
@@ -100,10 +101,10 @@ pub(crate) fn has_several_accesses(core: &Core, memory: &Memory) -> bool {
     accesses.sum::<u64>() > 1
 }
 
-/// How many accesses the engine makes of `size` bytes at `start`: at most 8 bytes each, none across a cache line.
-fn atomic_pieces(start: u64, size: u64) -> u64 {
+/// How many accesses `size` bytes at `start` are at least: 8 bytes each at most, none across a multiple of `border`.
+fn atomic_pieces(start: u64, size: u64, border: u64) -> u64 {
     let quadwords = size.div_ceil(8).max(1);
-    let crosses = start % LINE + size.max(1) > LINE;
+    let crosses = start % border + size.max(1) > border;
     quadwords + u64::from(crosses)
 }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | a store into the core's own buffer | it changes only the buffer's young end. Drains take from what was there before, under every model: rules 1 to 3 of [`store_buffer`](crate::store_buffer) compare an entry with *older* ones only, so neither write-combining entries nor same-byte order look at it |
 //! | SFENCE, a fence with an empty buffer, HLT | it changes only what is the core's own |
-//! | a load of what nobody else writes | own drains do not change what the core sees: the youngest entry that covers the load, or memory into which that entry went |
+//! | a load of what nobody else writes | own drains do not change what the core sees: the youngest entry that covers the load, or memory into which that entry went. Where several entries cover it together and one of them drains, it has to wait, and reads the same when all have drained; no run ends before |
 //! | a store or locked instruction on what nobody else accesses, straight to memory | nobody else can tell |
 //! | a drain into what nobody else accesses | likewise; it can only make other steps of the core possible |
 //! | the arrival of a posted write that does nothing but change its device | later writes arrive after it in any case, and whatever looks at a device pushes it through first ([`board`](crate::board)) |

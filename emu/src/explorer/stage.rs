@@ -18,6 +18,7 @@ use crate::core::{Activity, CoreId, paging};
 use crate::machine::staging::{Local, Standing};
 use crate::machine::{Machine, Stop};
 use crate::memory::{Memory, MemoryType};
+use crate::processor::Processor;
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::{Event, Fault};
 use fencepost_devices::{PhysAddr, Space, Ticks, Width};
@@ -206,6 +207,11 @@ impl Stage {
             is_shared: self.is_shared,
             standing: Standing::default(),
         }
+    }
+
+    /// Whose processors the cores are like.
+    pub(super) fn processor(&self) -> Processor {
+        self.machine.settings().processor
     }
 
     /// Memory as it was when exploration began.

@@ -197,7 +197,7 @@ impl World {
 
     /// Whether `core` can perform its next operation in `state`.
     pub(super) fn can_operate(&mut self, state: &State, core: CoreId) -> bool {
-        let (model, capacity) = (self.model, self.capacity);
+        let (model, processor, capacity) = (self.model, self.stage.processor(), self.capacity);
         let at = &state.cores[core.index()];
         let buffer = &at.buffer;
         if self.interrupts == Interrupts::Prompt && self.is_asked(state, core) {
@@ -212,7 +212,7 @@ impl World {
         }
         match self.op(state, core) {
             Op::Nothing | Op::StoreFence | Op::Priority => true,
-            Op::Load(place) => buffer.load_waits_for(place.address, place.length, model).is_none(),
+            Op::Load(place) => buffer.load_waits_for(place.address, place.length, model, processor).is_none(),
             Op::Store(entry) => !model.buffers(entry.kind) || buffer.count(entry.kind) < capacity.of(entry.kind),
             Op::Locked { .. } | Op::FullFence | Op::Device | Op::Enters | Op::Fault { .. } => buffer.is_empty(),
             Op::Finished | Op::Diverges | Op::Beyond { .. } => false,

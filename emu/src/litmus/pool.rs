@@ -15,6 +15,7 @@ use crate::machine::staging::Local;
 use crate::machine::{Machine, Settings};
 use crate::memory::LINE;
 use crate::memory_model::MemoryModel;
+use crate::processor::Processor;
 use fencepost_devices::PhysAddr;
 use std::collections::{BTreeSet, HashMap};
 
@@ -30,6 +31,7 @@ const STACK: u64 = 4 << 10;
 /// Explores litmus tests.
 pub struct Pool {
     explorer: Explorer,
+    processor: Processor,
     /// A core about to execute code of the pool, its general registers zero.
     blank: Local,
     code_end: u64,
@@ -95,16 +97,22 @@ impl Outcome {
 }
 
 impl Pool {
-    /// A pool with nothing in it.
+    /// A pool with nothing in it, whose tests are explored as on any processor.
     pub fn new() -> Pool {
+        Pool::on(Processor::ANY)
+    }
+
+    /// A pool with nothing in it, whose tests are explored as on `processor`.
+    pub fn on(processor: Processor) -> Pool {
         let image = Image::from_flat("litmus", vec![0xf4; CODE_BYTES as usize]);
-        let settings = Settings { cores: 1, ..Settings::default() };
+        let settings = Settings { cores: 1, processor, ..Settings::default() };
         let machine = Machine::new(&image, settings).expect("the code fits");
         let mut explorer = Explorer::with_one_engine(machine);
         let mut blank = explorer.first(CoreId(0));
         blank.cpu.gpr = [0; 16];
         Pool {
             explorer,
+            processor,
             blank,
             code_end: FLAT_BASE,
             codes: HashMap::new(),
@@ -119,7 +127,7 @@ impl Pool {
     /// It has an instruction that there is not, or that takes no such operands.
     pub fn prepare(&mut self, test: &Test) -> Result<Ready, Malformed> {
         if self.code_end > FLAT_BASE + CODE_BYTES / 2 || self.variables_end > (VARIABLES + VARIABLES_END) / 2 {
-            *self = Pool::new();
+            *self = Pool::on(self.processor);
         }
         let program = Program::of(test, |name, size| self.allocate(name, size))?;
         let mut locals = Vec::new();

@@ -1,6 +1,7 @@
 //! What a machine is made with.
 
 use crate::memory_model::MemoryModel;
+use crate::processor::Processor;
 
 /// The most cores a machine has: a schedule names a core with two digits, and xAPIC identities end not far above.
 pub const MOST_CORES: u64 = 64;
@@ -18,6 +19,8 @@ pub struct Settings {
     pub cores: u8,
     /// The memory model.
     pub model: MemoryModel,
+    /// Whose processors the cores are like.
+    pub processor: Processor,
     /// RAM in bytes.
     pub ram_bytes: u64,
     /// How many ordinary stores a core's buffer holds.
@@ -29,11 +32,12 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Two cores, TSO, 8 MiB, 8 entries of each kind.
+    /// Two cores, TSO, as on any processor, 8 MiB, 8 entries of each kind.
     fn default() -> Settings {
         Settings {
             cores: 2,
             model: MemoryModel::TSO,
+            processor: Processor::ANY,
             ram_bytes: 8 << 20,
             depth: 8,
             wc_depth: 8,
@@ -50,6 +54,7 @@ impl Settings {
     pub fn checked(
         cores: u64,
         model: MemoryModel,
+        processor: Processor,
         ram_bytes: u64,
         depth: u64,
         wc_depth: u64,
@@ -68,6 +73,7 @@ impl Settings {
         Ok(Settings {
             cores: cores as u8,
             model,
+            processor,
             ram_bytes,
             depth: depth as usize,
             wc_depth: wc_depth as usize,

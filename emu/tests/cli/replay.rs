@@ -70,6 +70,7 @@ fn the_replay_line_gives_the_same_run() {
     for arguments in [
         "run hello --seed 3 --cores 4 --model sc",
         "run loop.elf --max-steps 3000 --slice 5 --depth 2 --wc-depth 1 --ram 4M --cores 1 some words",
+        "run loop.elf --max-steps 3000 --processor intel",
         "run torn-frame --until frame:2",
         "run torn-frame --until frame:2 --record run.txt",
         "run torn-frame --until steps:5 --record run.txt",

@@ -1,6 +1,6 @@
 //! Every final state of a program, and whether it can come to wait for ever, by trying everything.
 
-use super::program::{Condition, Fence, Instruction, LINE, Operation, Program, Register, VARIABLE};
+use super::program::{Condition, ELEMENT, Fence, Instruction, LINE, Operation, Program, Register, VARIABLE};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
@@ -11,8 +11,15 @@ pub enum Model {
     Sc,
     Tso,
     Pso,
-    /// TSO, but a load that several buffered stores cover together need not wait.
-    Merging,
+}
+
+/// Whose processor it is: what makers promise differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// Any: what all of them may do.
+    Any,
+    /// Intel.
+    Intel,
 }
 
 /// What a load may get from its thread's buffer.
@@ -20,8 +27,15 @@ pub enum Model {
 enum Forwarding {
     /// All of it from the newest store that shares a byte with it.
     FromOne,
-    /// Each byte from the newest store of that byte.
-    FromAll,
+    /// Each byte from the newest store of that byte, out of some between which there is none to another line.
+    FromNeighbours,
+}
+
+/// What holds while a program runs.
+#[derive(Clone, Copy)]
+struct Rules {
+    model: Model,
+    maker: Maker,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -61,8 +75,10 @@ pub struct Ends {
     pub hangs: bool,
 }
 
-/// What `program` can come to under `model`; `None` when there are more than `most` states on the way.
-pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<Ends> {
+/// What `program` can come to under `model` on a processor of `maker`; `None` when there are more than `most` states on the
+/// way.
+pub fn enumerate(program: &Program, model: Model, maker: Maker, most: usize) -> Option<Ends> {
+    let rules = Rules { model, maker };
     let thread =
         |registers: &[u64; 3]| Thread { next: 0, made: 0, got: Vec::new(), registers: *registers, buffer: Vec::new() };
     let first = State {
@@ -75,7 +91,7 @@ pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<Ends> {
     let (mut finals, mut ends) = (BTreeSet::new(), Vec::new());
     let mut open = vec![(0, first)];
     while let Some((number, state)) = open.pop() {
-        let successors = successors(program, model, &state);
+        let successors = successors(program, rules, &state);
         if successors.is_empty() {
             assert!(is_over(program, &state), "a program that cannot go on is at its end");
             let registers: Vec<[u64; 3]> = state.threads.iter().map(|thread| thread.registers).collect();
@@ -115,21 +131,21 @@ fn is_over(program: &Program, state: &State) -> bool {
 }
 
 /// Every state that one step of a thread or one drain leads to.
-fn successors(program: &Program, model: Model, state: &State) -> Vec<State> {
+fn successors(program: &Program, rules: Rules, state: &State) -> Vec<State> {
     let mut all = Vec::new();
     for (index, thread) in state.threads.iter().enumerate() {
         for entry in 0..thread.buffer.len() {
-            all.extend(drained(model, state, index, entry));
+            all.extend(drained(rules.model, state, index, entry));
         }
         if let Some(instruction) = program.threads[index].get(thread.next) {
-            let forwardings: &[Forwarding] = match model {
-                Model::Merging => &[Forwarding::FromOne, Forwarding::FromAll],
-                _ => &[Forwarding::FromOne],
+            let forwardings: &[Forwarding] = match rules.maker {
+                Maker::Any => &[Forwarding::FromOne, Forwarding::FromNeighbours],
+                Maker::Intel => &[Forwarding::FromOne],
             };
             for &forwarding in forwardings {
                 let mut next = state.clone();
                 let State { threads, memory } = &mut next;
-                if threads[index].step(*instruction, model, forwarding, memory) {
+                if threads[index].step(*instruction, rules, forwarding, memory) {
                     all.push(next);
                 }
             }
@@ -153,7 +169,7 @@ fn drained(model: Model, state: &State, index: usize, entry: usize) -> Option<St
                 store_before = true;
                 let shares_byte = others.iter().any(|(address, _)| bytes.iter().any(|(at, _)| at == address));
                 let both_ordinary = !is_non_temporal && !other;
-                if shares_byte || both_ordinary && matches!(model, Model::Tso | Model::Merging) {
+                if shares_byte || both_ordinary && model == Model::Tso {
                     return None;
                 }
             }
@@ -174,7 +190,7 @@ fn drained(model: Model, state: &State, index: usize, entry: usize) -> Option<St
 
 impl Thread {
     /// Makes the next access of `instruction`, which is the thread's next; returns false when it has to wait.
-    fn step(&mut self, instruction: Instruction, model: Model, forwarding: Forwarding, memory: &mut [u8]) -> bool {
+    fn step(&mut self, instruction: Instruction, rules: Rules, forwarding: Forwarding, memory: &mut [u8]) -> bool {
         match instruction {
             Instruction::Jump { register, value, condition, to } => {
                 let is_equal = self.registers[register.index()] == u64::from(value);
@@ -193,7 +209,7 @@ impl Thread {
                 self.go_on();
             }
             Instruction::Load(spot, register) => {
-                let parts = parts(spot.bytes());
+                let parts = parts(spot.bytes(), rules.maker);
                 if !self.load(parts[self.made].clone(), forwarding, memory) {
                     return false;
                 }
@@ -203,13 +219,13 @@ impl Thread {
                 }
             }
             Instruction::StoreImmediate(spot, value) => {
-                self.store(spot.bytes(), 0, u64::from(value), false, model, memory)
+                self.store(spot.bytes(), 0, u64::from(value), false, rules, memory)
             }
             Instruction::Store(spot, register) => {
-                self.store(spot.bytes(), 0, self.registers[register.index()], false, model, memory);
+                self.store(spot.bytes(), 0, self.registers[register.index()], false, rules, memory);
             }
             Instruction::StoreNonTemporal(spot, register) => {
-                self.store(spot.bytes(), 0, self.registers[register.index()], true, model, memory);
+                self.store(spot.bytes(), 0, self.registers[register.index()], true, rules, memory);
             }
             Instruction::Modify { spot, operation, is_locked } => {
                 if is_locked || matches!(operation, Operation::Xchg(_)) {
@@ -223,14 +239,14 @@ impl Thread {
                     self.go_on();
                     return true;
                 }
-                let parts = parts(spot.bytes());
+                let parts = parts(spot.bytes(), rules.maker);
                 if self.made < parts.len() {
                     return self.load(parts[self.made].clone(), forwarding, memory);
                 }
                 let old = number(&self.got);
                 let new = self.modified(operation, spot.size, old);
                 let was = self.next;
-                self.store(spot.bytes(), parts.len(), new, false, model, memory);
+                self.store(spot.bytes(), parts.len(), new, false, rules, memory);
                 if self.next != was {
                     self.finish(operation, spot.size, old);
                 }
@@ -241,19 +257,20 @@ impl Thread {
 
     /// Loads one part; returns false when it has to wait.
     fn load(&mut self, part: Range<usize>, forwarding: Forwarding, memory: &[u8]) -> bool {
-        let stores = || {
-            self.buffer.iter().rev().filter_map(|item| match item {
-                Item::Store { bytes, .. } => Some(bytes),
-                Item::Fence => None,
-            })
-        };
-        let value =
-            |bytes: &Vec<(usize, u8)>, at: usize| bytes.iter().find(|(address, _)| *address == at).map(|it| it.1);
-        let newest = stores().find(|bytes| bytes.iter().any(|(address, _)| part.contains(address)));
+        let stores = self.buffer.iter().filter_map(|item| match item {
+            Item::Store { bytes, .. } => Some(bytes.as_slice()),
+            Item::Fence => None,
+        });
+        let stores: Vec<&[(usize, u8)]> = stores.collect();
+        let newest = stores.iter().rposition(|bytes| shares_byte(bytes, &part));
         let loaded: Option<Vec<u8>> = match (newest, forwarding) {
             (None, _) => Some(memory[part].to_vec()),
-            (Some(bytes), Forwarding::FromOne) => part.map(|at| value(bytes, at)).collect(),
-            (Some(_), Forwarding::FromAll) => part.map(|at| stores().find_map(|bytes| value(bytes, at))).collect(),
+            (Some(newest), Forwarding::FromOne) => from_newest(&stores[newest..=newest], part),
+            (Some(newest), Forwarding::FromNeighbours) => {
+                let neighbours = (0..=newest).map(|oldest| &stores[oldest..=newest]);
+                let mut among = neighbours.filter(|run| run.iter().all(|bytes| bytes[0].0 / LINE == part.start / LINE));
+                among.find_map(|run| from_newest(run, part.clone()))
+            }
         };
         let Some(loaded) = loaded else { return false };
         self.got.extend(loaded);
@@ -268,13 +285,13 @@ impl Thread {
         loads: usize,
         value: u64,
         non_temporal: bool,
-        model: Model,
+        rules: Rules,
         memory: &mut [u8],
     ) {
-        let parts = parts(all.clone());
+        let parts = parts(all.clone(), rules.maker);
         let part = parts[self.made - loads].clone();
         let bytes: Vec<(usize, u8)> = part.map(|at| (at, value.to_le_bytes()[at - all.start])).collect();
-        if model == Model::Sc {
+        if rules.model == Model::Sc {
             bytes.iter().for_each(|(address, value)| memory[*address] = *value);
         } else {
             self.buffer.push(Item::Store { bytes, is_non_temporal: non_temporal });
@@ -336,9 +353,24 @@ impl Thread {
     }
 }
 
-/// The accesses to `bytes`: one for each cache line.
-fn parts(bytes: Range<usize>) -> Vec<Range<usize>> {
-    let border = bytes.start / LINE * LINE + LINE;
+/// Whether a store of `bytes` is to one of `part`.
+fn shares_byte(bytes: &[(usize, u8)], part: &Range<usize>) -> bool {
+    bytes.iter().any(|(address, _)| part.contains(address))
+}
+
+/// Each byte of `part` from the newest of `stores`, the newest last, that has it; `None` if there is one that none has.
+fn from_newest(stores: &[&[(usize, u8)]], part: Range<usize>) -> Option<Vec<u8>> {
+    let of_store = |bytes: &[(usize, u8)], at| bytes.iter().find(|(address, _)| *address == at).map(|it| it.1);
+    part.map(|at| stores.iter().rev().find_map(|bytes| of_store(bytes, at))).collect()
+}
+
+/// The accesses to `bytes`: one for each cache line, or for each aligned quadword.
+fn parts(bytes: Range<usize>, maker: Maker) -> Vec<Range<usize>> {
+    let whole = match maker {
+        Maker::Any => ELEMENT,
+        Maker::Intel => LINE,
+    };
+    let border = bytes.start / whole * whole + whole;
     if bytes.end <= border { vec![bytes] } else { vec![bytes.start..border, border..bytes.end] }
 }
 

@@ -4,11 +4,11 @@
 //! cargo test --release -p fencepost-tests --test litmus -- --ignored --nocapture twenty_thousand
 //! ```
 
-use super::second_opinion::{compare, compare_loops, nests, reduces_nothing_away};
-use super::suite::{ours, outcomes};
+use super::second_opinion::{compare, compare_loops, contains, nests, reduces_nothing_away};
+use super::suite::{Pools, ours, outcomes};
 use fencepost::explorer::Limits;
 use fencepost::litmus::{Pool, parse};
-use fencepost_tests::brute_force::{Ends, Model, enumerate, generate_loops};
+use fencepost_tests::brute_force::{Ends, Maker, Model, enumerate, generate_loops};
 use rayon::prelude::*;
 
 #[test]
@@ -33,7 +33,7 @@ fn the_explorer_agrees_with_brute_force_on_loops_and_branches_and_on_what_waits_
 
 #[test]
 fn programs_with_loops_end_hang_or_may_do_either() {
-    let all = (0..200).filter_map(|seed| enumerate(&generate_loops(seed), Model::Tso, 100_000));
+    let all = (0..200).filter_map(|seed| enumerate(&generate_loops(seed), Model::Tso, Maker::Any, 100_000));
     let (mut end, mut hang, mut either) = (0, 0, 0);
     for Ends { finals, hangs } in all {
         match (finals.is_empty(), hangs) {
@@ -64,12 +64,16 @@ fn a_cmpxchg_of_4_bytes_that_succeeds_leaves_the_upper_half_of_rax() {
 }
 
 #[test]
-fn stronger_models_allow_no_more_and_the_reduction_loses_nothing_in_ours() {
+fn stronger_models_and_single_processors_allow_no_more_and_the_reduction_loses_nothing_in_ours() {
     let wrong: Vec<String> = ours()
         .par_iter()
-        .map_init(Pool::new, |pool, ours| {
-            let found = outcomes(pool, &ours.test, &Limits::default());
-            let checked = nests(&found).and_then(|()| reduces_nothing_away(pool, &ours.test, &found));
+        .map_init(Pools::new, |pools, ours| {
+            let [any, intel] =
+                [&mut pools.any, &mut pools.intel].map(|pool| outcomes(pool, &ours.test, &Limits::default()));
+            let checked = nests(&any)
+                .and_then(|()| nests(&intel))
+                .and_then(|()| contains(&any, &intel))
+                .and_then(|()| reduces_nothing_away(&mut pools.any, &ours.test, &any));
             checked.err().map(|problem| format!("{}: {problem}", ours.path))
         })
         .flatten()
@@ -78,6 +82,6 @@ fn stronger_models_allow_no_more_and_the_reduction_loses_nothing_in_ours() {
 }
 
 /// How many of the programs with seeds below `count` were small enough to be compared; all of those agree.
-fn agree_on(count: u64, compare: fn(&mut Pool, u64) -> bool) -> usize {
-    (0..count).into_par_iter().map_init(Pool::new, compare).filter(|compared| *compared).count()
+fn agree_on(count: u64, compare: fn(&mut Pools, u64) -> bool) -> usize {
+    (0..count).into_par_iter().map_init(Pools::new, compare).filter(|compared| *compared).count()
 }

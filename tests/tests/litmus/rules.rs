@@ -5,6 +5,7 @@ use super::suite::{ours, outcomes};
 use fencepost::explorer::Limits;
 use fencepost::litmus::Pool;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 
 /// A test, and under which models its condition can hold.
 const RULES: &[(&str, &[MemoryModel])] = &[
@@ -50,11 +51,9 @@ const RULES: &[(&str, &[MemoryModel])] = &[
     ("forwarding/n4b", &[]),
     ("sizes/forward-byte-of-long", &[MemoryModel::TSO, MemoryModel::PSO]),
     ("sizes/partial-forward-waits", &[]),
-    ("sizes/two-stores-cover-waits", &[]),
     ("sizes/waits-for-older-too", &[MemoryModel::PSO]),
     // What is one access and what is two.
     ("sizes/store-8-atomic", &[]),
-    ("sizes/unaligned-in-line", &[]),
     ("lines/torn-store", &MemoryModel::ALL),
     ("lines/torn-load", &MemoryModel::ALL),
     ("lines/whole-locked", &[]),
@@ -66,15 +65,52 @@ const RULES: &[(&str, &[MemoryModel])] = &[
     ("non-temporal/CoWW+movnti", &[]),
 ];
 
+/// Likewise what AMD's processors may do, and so any, and Intel's do not.
+const BEYOND_INTEL: &[(&str, &[MemoryModel])] = &[
+    // Stores next to one another forward together.
+    ("sizes/two-stores-cover", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/two-stores-cover-downwards", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/newest-does-not-cover", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/two-stores-cover-between", &[MemoryModel::PSO]),
+    ("sizes/two-stores-cover-between-in-line", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/longs-make-quad", &[MemoryModel::TSO, MemoryModel::PSO]),
+    ("sizes/bytes-make-long", &[MemoryModel::TSO, MemoryModel::PSO]),
+    // What lies in one line is two accesses where it crosses an aligned 8 bytes.
+    ("sizes/unaligned-in-line", &MemoryModel::ALL),
+    ("lines/torn-store-in-line", &MemoryModel::ALL),
+    ("lines/torn-load-in-line", &MemoryModel::ALL),
+    ("lines/lost-carry-in-line", &MemoryModel::ALL),
+];
+
+/// Likewise what neither may do, however close it comes to that.
+const ON_NONE: &[(&str, &[MemoryModel])] =
+    &[("sizes/three-bytes-of-long-wait", &[]), ("lines/whole-locked-in-line", &[])];
+
 #[test]
-fn the_rules_hold() {
-    let (ours, mut pool) = (ours(), Pool::new());
-    for (path, possible) in RULES {
+fn the_rules_hold_on_any_processor() {
+    hold(Processor::ANY, &[RULES, BEYOND_INTEL, ON_NONE].concat());
+}
+
+#[test]
+fn the_rules_hold_on_processors_of_amd() {
+    hold(Processor::AMD, &[RULES, BEYOND_INTEL, ON_NONE].concat());
+}
+
+#[test]
+fn the_rules_hold_on_processors_of_intel() {
+    let not_at_all: Vec<(&str, &[MemoryModel])> = BEYOND_INTEL.iter().map(|(path, _)| (*path, &[] as &[_])).collect();
+    hold(Processor::INTEL, &[RULES, &not_at_all, ON_NONE].concat());
+}
+
+fn hold(processor: Processor, rules: &[(&str, &[MemoryModel])]) {
+    let (ours, mut pool) = (ours(), Pool::on(processor));
+    for (path, possible) in rules {
         let file = ours.iter().find(|it| it.path == format!("{path}.litmus"));
         let test = &file.unwrap_or_else(|| panic!("there is no {path}")).test;
         for (model, outcome) in outcomes(&mut pool, test, &Limits::default()) {
-            assert!(outcome.complete, "{path} under {model}");
-            assert_eq!(outcome.positive > 0, possible.contains(&model), "{path} under {model}: {outcome:#?}");
+            assert!(outcome.complete, "{path} under {model} on {processor}");
+            let is_possible = possible.contains(&model);
+            assert_eq!(outcome.positive > 0, is_possible, "{path} under {model} on {processor}: {outcome:#?}");
         }
     }
 }

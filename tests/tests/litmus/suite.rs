@@ -4,6 +4,7 @@ use fencepost::explorer::Limits;
 use fencepost::litmus::test::Test;
 use fencepost::litmus::{Outcome, Pool, parse};
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use std::path::{Path, PathBuf};
 
 /// A litmus file of ours.
@@ -14,6 +15,33 @@ pub(super) struct Ours {
     pub(super) text: String,
     /// The test in it.
     pub(super) test: Test,
+}
+
+impl Ours {
+    /// What its header line `Expect=sc:Never tso:Sometimes pso:Sometimes` says.
+    pub(super) fn verdict(&self) -> &str {
+        self.header("Expect").unwrap_or("nothing")
+    }
+
+    /// The value of its header line called `name`. `Intel` is there where the verdict is another on Intel's processors.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    }
+}
+
+/// A pool for each of the processors whose rules differ.
+pub(super) struct Pools {
+    /// For any processor.
+    pub(super) any: Pool,
+    /// For Intel's.
+    pub(super) intel: Pool,
+}
+
+impl Pools {
+    /// With nothing in them.
+    pub(super) fn new() -> Pools {
+        Pools { any: Pool::on(Processor::ANY), intel: Pool::on(Processor::INTEL) }
+    }
 }
 
 /// Where our litmus files are.

@@ -2,6 +2,7 @@
 
 use super::testbed::*;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -249,11 +250,76 @@ fn a_16_byte_store_is_two_entries_and_may_tear() {
     assert_eq!(t.memory(X + 8), u64::MAX);
 }
 
+/// Processors that promise no more than that what lies in an aligned 8 bytes is one access.
+const OF_8_BYTES: [Processor; 2] = [Processor::ANY, Processor::AMD];
+
+/// Stores 8 bytes that begin 3 bytes before an aligned 8 bytes end, in the middle of a line.
+fn unaligned_store(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(rax, 0x8877_6655_4433_2211u64)?;
+    a.mov(qword_ptr(X + 5), rax)
+}
+
 #[test]
-fn a_store_within_a_line_is_one_entry_however_unaligned() {
-    let mut t = Testbed::new(TSO, &[&|a| a.mov(qword_ptr(LINE_END - 7), 1)]);
+fn on_intels_a_store_within_a_line_is_one_entry_however_unaligned() {
+    let mut t = Testbed::on(Processor::INTEL, TSO, &[&unaligned_store]);
+    t.step(0);
     assert_eq!(accesses(&mut t, 0), 1);
-    assert_eq!(t.pending(0), [(LINE_END - 7, 8, 1)]);
+    assert_eq!(t.pending(0), [(X + 5, 8, 0x8877_6655_4433_2211)]);
+}
+
+#[test]
+fn a_store_across_an_aligned_8_bytes_is_two_entries_and_may_tear() {
+    for processor in OF_8_BYTES {
+        let mut t = Testbed::on(processor, TSO, &[&unaligned_store]);
+        t.steps(0, 2);
+        assert_eq!(t.pending(0), [(X + 5, 3, 0x33_2211), (X + 8, 5, 0x88_7766_5544)], "on {processor}");
+        t.drain(0, 0);
+        assert_eq!(t.memory(X + 5), 0x33_2211);
+        let mut t = Testbed::on(processor, SC, &[&unaligned_store]);
+        t.step(0);
+        assert_eq!(accesses(&mut t, 0), 2);
+    }
+}
+
+#[test]
+fn a_load_across_an_aligned_8_bytes_may_tear_but_on_intels() {
+    let load = |a: &mut CodeAssembler| a.mov(rax, qword_ptr(X + 4));
+    let other = |a: &mut CodeAssembler| {
+        a.mov(dword_ptr(X + 4), -1)?;
+        a.mov(dword_ptr(X + 8), -1)
+    };
+    for processor in OF_8_BYTES {
+        let mut t = Testbed::on(processor, SC, &[&load, &other]);
+        t.access(0);
+        t.run(1);
+        t.access(0);
+        assert_eq!(t.rax(0), 0xffff_ffff_0000_0000, "on {processor}");
+    }
+    assert_eq!(accesses(&mut Testbed::on(Processor::INTEL, SC, &[&load, &other]), 0), 1);
+}
+
+#[test]
+fn what_ends_with_an_aligned_8_bytes_is_one_access_on_every_processor() {
+    for processor in Processor::ALL {
+        let mut t = Testbed::on(processor, TSO, &[&|a| a.mov(dword_ptr(X + 4), 1)]);
+        assert_eq!((accesses(&mut t, 0), t.pending(0)), (1, vec![(X + 4, 4, 1)]), "on {processor}");
+    }
+}
+
+#[test]
+fn sixteen_unaligned_bytes_are_cut_at_every_aligned_8_but_on_intels() {
+    for (processor, pieces) in [(Processor::ANY, 4), (Processor::AMD, 4), (Processor::INTEL, 2)] {
+        let mut t = Testbed::on(processor, TSO, &[&|a| a.movups(xmmword_ptr(X + 4), xmm0)]);
+        assert_eq!((accesses(&mut t, 0), t.pending(0).len()), (pieces, pieces as usize), "on {processor}");
+    }
+}
+
+#[test]
+fn an_unaligned_locked_instruction_is_one_step_on_every_processor() {
+    for processor in Processor::ALL {
+        let mut t = Testbed::on(processor, TSO, &[&|a| a.lock().add(qword_ptr(X + 4), -1)]);
+        assert_eq!((accesses(&mut t, 0), t.memory(X + 4)), (1, u64::MAX), "on {processor}");
+    }
 }
 
 #[test]

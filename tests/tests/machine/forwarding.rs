@@ -2,6 +2,7 @@
 
 use super::testbed::*;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
@@ -85,6 +86,34 @@ fn under_tso_older_write_combining_stores_stay_when_a_load_waits() {
     let mut t = Testbed::new(TSO, &[&code]);
     t.run(0);
     assert_eq!(t.pending_addresses(0), [PIXELS]);
+}
+
+/// Stores the two halves of the word at X and loads it.
+fn joined(a: &mut CodeAssembler) -> Result<(), IcedError> {
+    a.mov(byte_ptr(X), 1)?;
+    a.mov(byte_ptr(X + 1), 2)?;
+    a.movzx(eax, word_ptr(X))
+}
+
+#[test]
+fn stores_next_to_one_another_are_forwarded_together_or_waited_for() {
+    for processor in [Processor::ANY, Processor::AMD] {
+        let mut taken = Testbed::on(processor, TSO, &[&joined]);
+        taken.run(0);
+        assert_eq!((taken.rax(0), taken.pending(0).len()), (0x201, 2), "on {processor}");
+        let mut waited = Testbed::on(processor, TSO, &[&joined]);
+        waited.steps(0, 2);
+        waited.drain(0, 0);
+        waited.run(0);
+        assert_eq!((waited.rax(0), waited.pending(0).len()), (0x201, 0), "on {processor}");
+    }
+}
+
+#[test]
+fn on_intels_a_load_waits_for_stores_that_only_together_cover_it() {
+    let mut t = Testbed::on(Processor::INTEL, TSO, &[&joined]);
+    t.run(0);
+    assert_eq!((t.rax(0), t.pending(0).len()), (0x201, 0));
 }
 
 #[test]

@@ -5,11 +5,12 @@ use fencepost::core::CoreId;
 use fencepost::devices::MouseButtons;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use fencepost::schedule::Schedule;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
-const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p 1i tx2 m10,-5,1";
+const GOOD: &str = "fencepost-schedule 1 image=0123456789abcdef cores=2 model=tso processor=amd ram=8388608 depth=8 wc-depth=8 args=\"a b\" : 0*812! 1*3 0d0x2 0+ p 1i tx2 m10,-5,1";
 
 fn choices() -> impl Strategy<Value = Vec<Choice>> {
     let core = || (0..64u8).prop_map(CoreId);
@@ -32,18 +33,21 @@ fn choices() -> impl Strategy<Value = Vec<Choice>> {
 }
 
 fn schedules() -> impl Strategy<Value = Schedule> {
-    let settings = (1..=64u8, 0..3usize, 512..0x8_0000u64, 1..=128usize, 1..=128usize, any::<String>());
-    (any::<u64>(), settings, choices()).prop_map(|(image, (cores, model, pages, depth, wc_depth, args), choices)| {
-        let settings = Settings {
-            cores,
-            model: MemoryModel::ALL[model],
-            ram_bytes: pages * 4096,
-            depth,
-            wc_depth,
-            command_line: args,
-        };
-        Schedule { image, settings, choices }
-    })
+    let settings = (1..=64u8, 0..3usize, 0..3usize, 512..0x8_0000u64, 1..=128usize, 1..=128usize, any::<String>());
+    (any::<u64>(), settings, choices()).prop_map(
+        |(image, (cores, model, processor, pages, depth, wc_depth, args), choices)| {
+            let settings = Settings {
+                cores,
+                model: MemoryModel::ALL[model],
+                processor: Processor::ALL[processor],
+                ram_bytes: pages * 4096,
+                depth,
+                wc_depth,
+                command_line: args,
+            };
+            Schedule { image, settings, choices }
+        },
+    )
 }
 
 proptest! {
@@ -146,6 +150,8 @@ fn a_malformed_head_is_named() {
         ("cores=2", "cores=65"),
         ("cores=2", "cores=two"),
         ("model=tso", "model=TSO"),
+        ("processor=amd", "processor=AMD"),
+        ("processor=amd", "processor="),
         ("ram=8388608", "ram=8388609"),
         ("ram=8388608", "ram=0"),
         ("depth=8", "depth=0"),
@@ -158,6 +164,12 @@ fn a_malformed_head_is_named() {
         problem_of(&GOOD.replace(good, bad));
     }
     problem_of("");
+}
+
+#[test]
+fn a_schedule_that_names_no_processor_was_recorded_under_the_rules_of_intel() {
+    let old: Schedule = GOOD.replace("processor=amd ", "").parse().expect("it is well-formed");
+    assert_eq!(old.settings.processor, Processor::INTEL);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use fencepost::devices::PhysAddr;
 use fencepost::loader::Image;
 use fencepost::machine::{LEAST_RAM, Machine, Settings, State, Stop};
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use fencepost::trace::{Event, Fault};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{CodeAssembler, edi};
@@ -39,6 +40,11 @@ impl Testbed {
     /// A machine whose core `n` is about to execute the first instruction of `programs[n]`.
     pub(crate) fn new(model: MemoryModel, programs: &[Code]) -> Testbed {
         Testbed::with_settings(settings(model, programs.len()), programs)
+    }
+
+    /// Likewise, with cores like those of `processor`.
+    pub(crate) fn on(processor: Processor, model: MemoryModel, programs: &[Code]) -> Testbed {
+        Testbed::with_settings(Settings { processor, ..settings(model, programs.len()) }, programs)
     }
 
     pub(crate) fn with_settings(settings: Settings, programs: &[Code]) -> Testbed {

@@ -28,6 +28,7 @@ pub(super) struct Report {
     #[serde(flatten)]
     subject: Subject,
     cores: u8,
+    processor: &'static str,
     ok: bool,
     models: Vec<ModelReport>,
     #[serde(skip)]
@@ -111,6 +112,7 @@ impl Report {
         Report {
             subject: target.subject(variant),
             cores: settings.cores,
+            processor: settings.processor.name(),
             ok: models.iter().all(|model| model.complete && !model.is_violated()),
             models,
             symbols,

@@ -10,16 +10,18 @@ use fencepost::explorer::{Limits, Plan};
 use fencepost::litmus::image;
 use fencepost::loader::Image;
 use fencepost::machine::{DEEPEST, Machine, Settings};
+use fencepost::processor::Processor;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Steps until all threads have come to their first instruction.
 const LONGEST_BEFORE: u64 = 1_000_000;
 
-/// Writes an image for each test into `folder`, and a schedule for each state under each model.
+/// Writes an image for each test into `folder`, and a schedule for each state under each model, of a machine with `processor`.
 pub(super) fn emit<'a>(
     folder: &Path,
     explored: impl Iterator<Item = &'a Explored<'a>>,
+    processor: Processor,
     limits: &Limits,
 ) -> Result<(), Failure> {
     if let Err(error) = std::fs::create_dir_all(folder) {
@@ -38,7 +40,7 @@ pub(super) fn emit<'a>(
             .map_err(|wrong| Failure::Refused(format!("{}: {}", explored.file.name, wrong.problem)))?;
         let path = folder.join(format!("{name}.elf"));
         OutputFile::check(&path)?.write(&bytes)?;
-        let mut surveyor = surveyor(&name, bytes, explored.test.threads.len())?;
+        let mut surveyor = surveyor(&name, bytes, explored.test.threads.len(), processor)?;
         for under in &explored.under {
             let survey = surveyor.survey(&Plan::default(), under.model, limits);
             let states: Vec<String> =
@@ -68,10 +70,10 @@ fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "+-_.".contains(c) { c } else { '_' }).collect()
 }
 
-fn surveyor(name: &str, bytes: Vec<u8>, threads: usize) -> Result<Surveyor, Failure> {
+fn surveyor(name: &str, bytes: Vec<u8>, threads: usize, processor: Processor) -> Result<Surveyor, Failure> {
     let image = Image::from_elf(name, bytes)?;
     let (depth, wc_depth) = (DEEPEST as usize, DEEPEST as usize);
-    let settings = Settings { cores: threads as u8, depth, wc_depth, ..Settings::default() };
+    let settings = Settings { cores: threads as u8, processor, depth, wc_depth, ..Settings::default() };
     let machine = Machine::new(&image, settings.clone())?;
     match Region::find(machine, LONGEST_BEFORE, None) {
         Ok(region) => Ok(Surveyor::new(image, settings, region)?),

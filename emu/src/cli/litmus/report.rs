@@ -7,6 +7,7 @@ use ariadne::{Config, IndexType, Label, Report, ReportKind, Source};
 use fencepost::litmus::Observation;
 use fencepost::litmus::parse::Malformed;
 use fencepost::litmus::test::Quantifier;
+use fencepost::processor::Processor;
 use serde::Serialize;
 
 /// One test under one model.
@@ -15,6 +16,7 @@ struct Row<'a> {
     path: &'a str,
     name: &'a str,
     model: &'static str,
+    processor: &'static str,
     observation: Observation,
     states: &'a [String],
     complete: bool,
@@ -25,11 +27,12 @@ struct Row<'a> {
 }
 
 /// A line of JSON.
-pub(super) fn json(explored: &Explored, under: &Under) -> String {
+pub(super) fn json(explored: &Explored, under: &Under, processor: Processor) -> String {
     let row = Row {
         path: &explored.file.name,
         name: &explored.test.name,
         model: under.model.name(),
+        processor: processor.name(),
         observation: under.outcome.observation(),
         states: &under.outcome.states,
         complete: under.outcome.complete,

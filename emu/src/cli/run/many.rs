@@ -21,6 +21,7 @@ struct Report {
     #[serde(flatten)]
     subject: Subject,
     image: String,
+    processor: &'static str,
     runs: u64,
     first_seed: u64,
     /// Whether nothing happened that the stanza does not list, and no run failed.
@@ -80,6 +81,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>, 
     let report = Report {
         subject: target.subject(variant),
         image: format!("{:016x}", image.hash()),
+        processor: first.current_settings().processor.name(),
         runs,
         first_seed: seeds.start,
         ok,

@@ -19,7 +19,7 @@ use crate::core::paging::Mode;
 use crate::core::partial::PartialAccess;
 use crate::core::tlb::{Lost, Page, Side, Tlb};
 use crate::core::{Core, CoreId, operands};
-use crate::memory::{LINE, Memory, MemoryType, PAGE};
+use crate::memory::{Memory, MemoryType, PAGE};
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Event;
 use fencepost_devices::{PhysAddr, Width};
@@ -838,11 +838,11 @@ impl PreciseRun<'_, '_> {
 
     /// A load that happens now: waits for the buffer where it must, and is remembered if the instruction may stop after it.
     fn new_load(&mut self, address: PhysAddr, size: u64) {
-        let model = self.world.settings.model;
+        let (model, processor) = (self.world.settings.model, self.world.settings.processor);
         if self.memory_type == MemoryType::Uncached {
             self.drain_all();
         }
-        while let Some(index) = self.core.buffer.load_waits_for(address, size, model) {
+        while let Some(index) = self.core.buffer.load_waits_for(address, size, model, processor) {
             self.drain(index);
         }
         let is_remembered = self.stops_early();
@@ -1007,7 +1007,7 @@ impl PreciseRun<'_, '_> {
         }
     }
 
-    /// Cuts an access where atomicity ends: at cache lines, and so at pages (SDM 3A 9.1.1).
+    /// Cuts an access where the [processor](crate::processor)'s atomicity ends, and so at pages.
     ///
     /// Gives address, length and offset of each piece. The engine reports only the first physical address of an access
     /// that crosses pages; the other page is found by translating the instruction's own operand.
@@ -1017,7 +1017,8 @@ impl PreciseRun<'_, '_> {
         address: PhysAddr,
         size: u64,
     ) -> impl Iterator<Item = (PhysAddr, u64, u64)> + use<> {
-        let first = size.min(LINE - address.0 % LINE);
+        let whole = self.world.settings.processor.whole_within();
+        let first = size.min(whole - address.0 % whole);
         let next_page = (address.0 + first).is_multiple_of(PAGE) && first < size;
         let second = if next_page { self.other_page(engine, address, size) } else { Some(PhysAddr(address.0 + first)) };
         let second = second.filter(|&at| first < size && self.world.memory.holds(at));

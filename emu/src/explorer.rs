@@ -22,6 +22,7 @@ mod local;
 mod numbering;
 mod op;
 mod patches;
+pub mod recorded;
 mod reduction;
 pub mod region;
 pub mod shared;
@@ -49,7 +50,7 @@ use crate::memory_model::MemoryModel;
 use boards::Boards;
 use delta::Delta;
 use fencepost_devices::PhysAddr;
-use found::Found;
+use found::{Found, Met};
 use local::Locals;
 use op::Op;
 use stage::Stage;
@@ -119,6 +120,20 @@ pub enum End {
 pub struct Final {
     number: u32,
     state: State,
+}
+
+impl Explored {
+    /// One run that has been followed, and of which so many things are told.
+    fn recounted(model: MemoryModel, rows: u64) -> Explored {
+        let found = Found {
+            met: vec![Met { from: None }],
+            transitions: rows,
+            executions: 1,
+            cuts: BTreeSet::from([Cut::Schedule]),
+            ..Found::default()
+        };
+        Explored { found, finals: Vec::new(), model, toggles: Toggles::default(), refused: BTreeSet::new() }
+    }
 }
 
 impl Final {

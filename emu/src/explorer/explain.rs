@@ -48,6 +48,9 @@ pub struct Explanation {
     pub delayed_drains: usize,
     /// Whether there is no way with fewer.
     pub is_minimal: bool,
+    /// Of a recorded run, how many rounds before those that are told are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold_rounds: Option<u64>,
     /// The choices of the region.
     #[serde(skip)]
     pub choices: Vec<Choice>,
@@ -156,6 +159,25 @@ pub enum Effect {
         /// Why.
         fault: Fault,
     },
+    /// The core enters its handler of an exception, or of an interrupt that its instruction asks for.
+    Exception {
+        /// Which.
+        vector: u32,
+    },
+    /// The core halts until an interrupt.
+    Halt,
+    /// Something comes from outside.
+    Input {
+        /// What is typed or sent; `None` for the mouse.
+        byte: Option<u8>,
+    },
+    /// Every core waits, and time goes on.
+    Pass,
+    /// Something happens that is not told.
+    LeftOut {
+        /// How many steps.
+        steps: u64,
+    },
 }
 
 impl Effect {
@@ -170,7 +192,12 @@ impl Effect {
             | Effect::Interrupt
             | Effect::Return
             | Effect::Finish
-            | Effect::Fault { .. } => None,
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => None,
         }
     }
 }
@@ -305,6 +332,7 @@ fn tell(world: &mut World, first: &State, steps: &[Step]) -> Explanation {
         switches,
         delayed_drains,
         is_minimal: false,
+        untold_rounds: None,
         choices,
         pixels_from: None,
     }

@@ -72,7 +72,12 @@ impl Graph {
             | Effect::Interrupt
             | Effect::Return
             | Effect::Finish
-            | Effect::Fault { .. } => (),
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => (),
         }
     }
 

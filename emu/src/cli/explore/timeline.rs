@@ -6,6 +6,7 @@ use fencepost::core::CoreId;
 use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
 use fencepost::explorer::shared::Shared;
 use fencepost::loader::Symbols;
+use std::ops::Range;
 
 /// The width of a core's column, in characters.
 const COLUMN: usize = 44;
@@ -19,7 +20,15 @@ const LONGEST_ROUND: usize = 32;
 const FEWEST_ROUNDS: usize = 4;
 
 /// The lines that tell `explanation`.
-pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, coloured: bool) -> Vec<String> {
+///
+/// Of more than `most` rows those in the middle are left out.
+pub(super) fn lines(
+    explanation: &Explanation,
+    symbols: &Symbols,
+    cores: u8,
+    coloured: bool,
+    most: usize,
+) -> Vec<String> {
     let timeline = Timeline { symbols, shared: Shared::of(explanation), cores };
     let head: String = (0..cores).map(|core| format!("{:COLUMN$}", CoreId(core).to_string())).collect();
     let mut lines = vec![paint(format!("      {head}").trim_end(), Colour::Faint, coloured)];
@@ -27,7 +36,16 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
     if told.is_empty() {
         lines = vec!["      Nothing that one core does and another could see leads there.".into()];
     }
-    for piece in folded(&told) {
+    let pieces = folded(&told);
+    let untold = middle(pieces.len(), most);
+    for (index, piece) in pieces.into_iter().enumerate() {
+        if index == untold.start && !untold.is_empty() {
+            let text = format!("      ... {} left out; --all tells all ...", counted(untold.len() as u64, "row"));
+            lines.push(paint(&text, Colour::Faint, coloured));
+        }
+        if untold.contains(&index) {
+            continue;
+        }
         match piece {
             Piece::Told(Told { number, lines: cells }) => {
                 for (index, cell) in cells.iter().enumerate() {
@@ -48,6 +66,12 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
     }
     lines
 }
+
+/// Those of `count` things that are left out so that at most `most` are left.
+fn middle(count: usize, most: usize) -> Range<usize> {
+    if count > most { most / 2..count - most / 2 } else { 0..0 }
+}
+
 /// A row as it is told.
 #[derive(PartialEq, Eq, Debug)]
 struct Told {
@@ -152,7 +176,12 @@ impl Timeline<'_> {
             | Effect::Arrive
             | Effect::Interrupt
             | Effect::Return
-            | Effect::Fault { .. } => true,
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => true,
             Effect::Finish => false,
         }
     }
@@ -202,6 +231,12 @@ impl Timeline<'_> {
             Effect::Return => format!("{indent}the handler has ended"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),
+            Effect::Exception { vector } => format!("{indent}exception {vector}: the handler is entered"),
+            Effect::Halt => format!("{indent}halts"),
+            Effect::Input { byte: Some(byte) } => format!("`{}` comes from outside", byte.escape_ascii()),
+            Effect::Input { byte: None } => "the mouse moves".into(),
+            Effect::Pass => "every core waits: time goes on".into(),
+            Effect::LeftOut { steps } => format!("... {} left out; --all tells all ...", counted(*steps, "step")),
         }
     }
 

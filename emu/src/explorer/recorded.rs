@@ -31,6 +31,7 @@ use crate::testbench::Output;
 use crate::trace::Event;
 use fencepost_devices::PhysAddr;
 use iced_x86::{Instruction, Mnemonic};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Which part of a recorded run is told.
@@ -45,7 +46,7 @@ pub struct Telling {
 /// Where telling begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Since {
-    /// When the last of several rounds began, before which no core was in its region.
+    /// When the last of several rounds began.
     LastRound,
     /// When the first core passed its mark.
     FirstMark,
@@ -61,7 +62,7 @@ pub(super) struct Overview {
     pub(super) stop: Option<Stop>,
     /// Steps of all cores.
     pub(super) steps: u64,
-    rounds: Rounds,
+    marks: Marks,
     end: Snapshot,
 }
 
@@ -73,7 +74,7 @@ impl Overview {
     pub(super) fn of(machine: &mut Machine, choices: &[Choice]) -> Result<Overview, Misfit> {
         machine.set_break(Some(|event| matches!(event, Event::Marked { .. })));
         let mut output = Output::default();
-        let mut rounds = Rounds { inside: vec![false; usize::from(machine.settings().cores)], ..Rounds::default() };
+        let mut marks = Marks::default();
         let mut steps = 0;
         go_through(machine, choices, |machine, part| {
             let taken = part.take(machine, part.steps());
@@ -81,71 +82,85 @@ impl Overview {
             for line in machine.take_events() {
                 output.take(&line.event);
                 if let Event::Marked { core, mark } = line.event {
-                    rounds.note(core, mark, steps);
+                    marks.0.push((steps, core, mark));
                 }
             }
             taken
         })?;
         machine.set_break(None);
-        Ok(Overview { output, stop: machine.stop().copied(), steps, rounds, end: machine.snapshot() })
+        Ok(Overview { output, stop: machine.stop().copied(), steps, marks, end: machine.snapshot() })
     }
 
     /// The steps between which it is told.
     fn told(&self, machine: &Machine, since: Since) -> Range<u64> {
-        let Rounds { first, last, ended, .. } = self.rounds;
+        let rounds = self.marks.rounds();
         let begin = match since {
-            Since::LastRound => last,
-            Since::FirstMark => first.unwrap_or(0),
-            Since::Start => 0,
+            Since::LastRound => rounds.last(),
+            Since::FirstMark => rounds.first(),
+            Since::Start => None,
         };
         let ends_well = match self.stop {
             Some(Stop::Exited { .. } | Stop::Reset) => true,
             Some(Stop::AllHalted) => !machine.waits_for_interrupt(),
             Some(Stop::Faulted { .. }) | None => false,
         };
-        let ends_with_round = ends_well && since != Since::Start && !self.rounds.inside.contains(&true);
-        begin..ended.filter(|_| ends_with_round).unwrap_or(u64::MAX)
+        let end = self.marks.ended().filter(|_| ends_well && since != Since::Start);
+        begin.copied().unwrap_or(0)..end.unwrap_or(u64::MAX)
     }
 
     /// How many rounds there are before those that are told.
     fn untold_rounds(&self, since: Since) -> u64 {
         match since {
-            Since::LastRound => self.rounds.count.saturating_sub(1),
+            Since::LastRound => self.marks.rounds().len().saturating_sub(1) as u64,
             Since::FirstMark | Since::Start => 0,
         }
     }
 }
 
-/// When cores were in their regions, in steps of the run.
+/// The marks that cores have passed, and after how many steps of the run.
 #[derive(Default)]
-struct Rounds {
-    /// Who is.
-    inside: Vec<bool>,
-    /// How often the first one has come, with no other in its region.
-    count: u64,
-    first: Option<u64>,
-    /// When the last of these began.
-    last: u64,
-    /// When the last one ended.
-    ended: Option<u64>,
-}
+struct Marks(Vec<(u64, CoreId, Mark)>);
 
-impl Rounds {
-    fn note(&mut self, core: CoreId, mark: Mark, steps: u64) {
-        match mark {
-            Mark::Begin => {
-                if !self.inside.contains(&true) {
-                    self.count += 1;
-                    self.last = steps;
-                    self.first.get_or_insert(steps);
+impl Marks {
+    /// When the rounds began: each core that comes to a region at all comes to one in each of them, and to the next when all
+    /// have left theirs, as behind a barrier. Where that is not so, all that happens is one round.
+    fn rounds(&self) -> Vec<u64> {
+        let begins = self.0.iter().filter(|(_, _, mark)| *mark == Mark::Begin);
+        let everybody: BTreeSet<CoreId> = begins.map(|(_, core, _)| *core).collect();
+        let (mut begun, mut inside) = (BTreeSet::new(), BTreeSet::new());
+        let mut rounds = Vec::new();
+        for &(steps, core, mark) in &self.0 {
+            match mark {
+                Mark::Begin => {
+                    if begun.contains(&core) {
+                        if !inside.is_empty() || begun != everybody {
+                            return rounds.into_iter().take(1).collect();
+                        }
+                        begun.clear();
+                    }
+                    if begun.is_empty() {
+                        rounds.push(steps);
+                    }
+                    begun.insert(core);
+                    inside.insert(core);
                 }
-                self.inside[core.index()] = true;
-            }
-            Mark::End => {
-                self.inside[core.index()] = false;
-                self.ended = Some(steps);
+                Mark::End => _ = inside.remove(&core),
             }
         }
+        rounds
+    }
+
+    /// When the last core left its region; `None` while one is in it.
+    fn ended(&self) -> Option<u64> {
+        let mut inside = BTreeSet::new();
+        for &(_, core, mark) in &self.0 {
+            match mark {
+                Mark::Begin => _ = inside.insert(core),
+                Mark::End => _ = inside.remove(&core),
+            }
+        }
+        let last = self.0.iter().rfind(|(_, _, mark)| *mark == Mark::End);
+        last.filter(|_| inside.is_empty()).map(|(steps, _, _)| *steps)
     }
 }
 
@@ -249,7 +264,7 @@ pub(super) fn tell(
     machine.restore(first);
     machine.take_events();
     let count = usize::from(machine.settings().cores);
-    let is_marked = overview.rounds.count > 0 && telling.since != Since::Start;
+    let is_marked = !overview.marks.0.is_empty() && telling.since != Since::Start;
     let mut teller = Teller {
         gap: gap(told.start..told.end.min(overview.steps), telling.most_steps),
         told,
@@ -394,8 +409,9 @@ impl Teller {
     fn note(&mut self, machine: &mut Machine, at: Option<At>, event: Event, deed: &mut Deed) {
         match event {
             Event::Loaded { core, address, length, value, .. } => {
-                let overlaps =
-                    |it: &Stored| it.address < address + u64::from(length) && address < it.address + u64::from(it.length);
+                let overlaps = |it: &Stored| {
+                    it.address < address + u64::from(length) && address < it.address + u64::from(it.length)
+                };
                 let forwarded = self.buffers[core.index()].iter().any(overlaps);
                 deed.effects.push(Effect::Load { address, length: length.into(), value, forwarded });
             }
@@ -464,9 +480,9 @@ impl Teller {
             deed.effects.push(Effect::Fence);
         }
         let level = self.level(machine, core);
-        let is_return = at.instruction.is_some_and(|it| {
-            matches!(it.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
-        });
+        let is_return = at
+            .instruction
+            .is_some_and(|it| matches!(it.mnemonic(), Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq));
         if is_done && is_return && self.handlers.leave(core) {
             deed.effects.push(Effect::Return);
         }

@@ -150,7 +150,8 @@ impl Region {
                     _ => (),
                 }
             }
-            let goes_on = |given: &[Choice]| given.get(begin..).is_some_and(|it| it.starts_with(&turns.choices[begin..]));
+            let goes_on =
+                |given: &[Choice]| given.get(begin..).is_some_and(|it| it.starts_with(&turns.choices[begin..]));
             if let Some(given) = given.filter(|given| !goes_on(given)) {
                 let strays = difference(given, &turns.choices, "the guest comes to its region");
                 return Ok(Region { strays, ..Region::here(machine, Vec::new()) });

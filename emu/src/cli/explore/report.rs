@@ -205,15 +205,19 @@ impl ModelReport {
             text += &format!("`{missing}` must be reachable and {proof}\n");
         }
         if let Some(told) = &self.told {
-            let Explanation { switches, delayed_drains, is_minimal, .. } = &told.explanation;
-            let few = if *is_minimal { "as few as there can be" } else { "not the fewest" };
+            let Explanation { switches, delayed_drains, is_minimal, untold_rounds, .. } = &told.explanation;
+            let few = match (is_minimal, untold_rounds) {
+                (true, _) => "as few as there can be",
+                (false, None) => "not the fewest",
+                (false, Some(_)) => "as recorded",
+            };
             let plural = if *switches == 1 { "" } else { "es" };
             let drains = counted(*delayed_drains as u64, "delayed drain");
             let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
             text += &format!("\nHow `{}` comes about ({cost}, {few}):\n\n", told.outcome);
-            let most = if told.explanation.untold_rounds.is_some() && !told.tells_all { MOST_ROWS } else { usize::MAX };
+            let most = if untold_rounds.is_some() && !told.tells_all { MOST_ROWS } else { usize::MAX };
             let lines = timeline::lines(&told.explanation, symbols, cores, coloured, most);
-            if let Some(untold @ 1..) = told.explanation.untold_rounds {
+            if let Some(untold @ 1..) = untold_rounds {
                 text += &format!("      (the last of {}; --all tells all)\n\n", counted(untold + 1, "round"));
             }
             text += &(lines.join("\n") + "\n");

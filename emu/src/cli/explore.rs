@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 /// Pictures side by side on a contact sheet.
 const SHEET_COLUMNS: u32 = 16;
 
-/// Steps of a recorded run that are told unless all are asked for: a second or two of the host's time.
-const LONGEST_TOLD: u64 = 1 << 19;
+/// Steps of a recorded run that are told unless all are asked for: a second of the host's time.
+const LONGEST_TOLD: u64 = 1 << 17;
 
 /// Explore every interleaving of a guest's marked region, and prove what can come out
 ///

@@ -54,7 +54,8 @@ pub(crate) fn marked_cores(codes: &[Code]) -> Surveyor {
     surveyor(image, settings, false).expect("each core has its mark")
 }
 
-fn cores_image(codes: &[Code]) -> (Image, Settings) {
+/// The image of cores that execute `codes`, and the machine for it.
+pub(crate) fn cores_image(codes: &[Code]) -> (Image, Settings) {
     let assemble = || -> Result<Vec<u8>, IcedError> {
         let mut a = CodeAssembler::new(64)?;
         for (index, code) in codes.iter().enumerate() {

@@ -6,6 +6,7 @@ use fencepost::core::CoreId;
 use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
 use fencepost::explorer::shared::Shared;
 use fencepost::loader::Symbols;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// The width of a core's column, in characters.
@@ -47,7 +48,7 @@ pub(super) fn lines(
             continue;
         }
         match piece {
-            Piece::Told(Told { number, lines: cells }) => {
+            Piece::Told(Told { number, lines: cells, .. }) => {
                 for (index, cell) in cells.iter().enumerate() {
                     let margin = if index == 0 { format!("{:>4}  ", number + 1) } else { "      ".into() };
                     lines.push(format!("{margin}{cell}"));
@@ -56,6 +57,14 @@ pub(super) fn lines(
             Piece::Again { rounds, last } => {
                 let text =
                     format!("      ... {} of the same, up to row {}", counted(rounds as u64, "more round"), last + 1);
+                lines.push(paint(&text, Colour::Faint, coloured));
+            }
+            Piece::Waiting { rows, last } => {
+                let text = format!(
+                    "      ... {} that read the same again, up to row {}",
+                    counted(rows as u64, "row"),
+                    last + 1
+                );
                 lines.push(paint(&text, Colour::Faint, coloured));
             }
         }
@@ -79,6 +88,8 @@ struct Told {
     number: usize,
     /// Its lines, without margins.
     lines: Vec<String>,
+    /// Its core reads what it has read before, and nothing has been written since.
+    is_again: bool,
 }
 
 /// A part of what is told.
@@ -88,6 +99,8 @@ enum Piece<'a> {
     Told(&'a Told),
     /// The last rows come again so often, to this row.
     Again { rounds: usize, last: usize },
+    /// So many rows, to this one, in which cores read the same again.
+    Waiting { rows: usize, last: usize },
 }
 
 /// `told`, of equal rounds of rows only the first.
@@ -100,6 +113,12 @@ fn folded(told: &[Told]) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while at < told.len() {
+        let again = told[at..].iter().take_while(|told| told.is_again).count();
+        if again >= FEWEST_ROUNDS {
+            at += again;
+            pieces.push(Piece::Waiting { rows: again, last: told[at - 1].number });
+            continue;
+        }
         let longest = LONGEST_ROUND.min(told.len() - at);
         let spared = |length: &usize| (rounds(at, *length) - 1) * length;
         // Of rounds that spare as much, the shortest.
@@ -128,6 +147,7 @@ impl Timeline<'_> {
     fn told(&self, explanation: &Explanation, coloured: bool) -> Vec<Told> {
         let mut buffers: Vec<Vec<Stored>> = vec![Vec::new(); usize::from(self.cores)];
         let mut told = Vec::new();
+        let mut read = HashSet::new();
         for (number, row) in explanation.rows.iter().enumerate() {
             let before = buffers.clone();
             if let Some(core) = row.core {
@@ -148,9 +168,20 @@ impl Timeline<'_> {
                     lines.push(format!("  {}, had instead: {who}: {cells}", alternative(explanation)));
                 }
             }
-            told.push(Told { number, lines });
+            let is_again = explanation.untold_rounds.is_some() && self.reads_again(row, &lines, &mut read);
+            told.push(Told { number, lines, is_again });
         }
         told
+    }
+
+    /// Whether `row`, told in `lines`, does nothing but read what was `read` since something last happened.
+    fn reads_again(&self, row: &Row, lines: &[String], read: &mut HashSet<Vec<String>>) -> bool {
+        let mut told = row.effects.iter().filter(|effect| self.is_told(effect));
+        if !told.all(|effect| matches!(effect, Effect::Load { .. })) {
+            read.clear();
+            return false;
+        }
+        !read.insert(lines.to_vec())
     }
 
     /// Where a core is that never comes to its end.
@@ -301,7 +332,11 @@ mod tests {
     use super::*;
 
     fn told(texts: &[&str]) -> Vec<Told> {
-        texts.iter().enumerate().map(|(number, text)| Told { number, lines: vec![(*text).into()] }).collect()
+        texts
+            .iter()
+            .enumerate()
+            .map(|(number, text)| Told { number, lines: vec![(*text).into()], is_again: false })
+            .collect()
     }
 
     #[test]
@@ -311,6 +346,21 @@ mod tests {
         let again = Piece::Again { rounds: 3, last: 8 };
         let expected = [0, 1, 2].map(|at| Piece::Told(&told[at])).into_iter().chain([again]);
         assert!(pieces.into_iter().eq(expected.chain([9, 10].map(|at| Piece::Told(&told[at])))));
+    }
+
+    #[test]
+    fn of_cores_that_wait_by_turns_only_the_first_look_is_told() {
+        let mut told = told(&["a", "b", "a", "a", "b", "a", "b", "c"]);
+        told[2..7].iter_mut().for_each(|told| told.is_again = true);
+        let pieces = folded(&told);
+        let waiting = Piece::Waiting { rows: 5, last: 6 };
+        let expected = [0, 1].map(|at| Piece::Told(&told[at])).into_iter().chain([waiting, Piece::Told(&told[7])]);
+        assert!(pieces.into_iter().eq(expected));
+    }
+
+    #[test]
+    fn what_is_left_out_lies_in_the_middle() {
+        assert_eq!((middle(10, 4), middle(4, 4), middle(3, 4)), (2..8, 0..0, 0..0));
     }
 
     #[test]

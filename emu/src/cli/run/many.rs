@@ -152,7 +152,7 @@ impl Report {
             let title = format!("{}: {} from seed {}", report.model, counted(self.runs, "run"), self.first_seed);
             title + "\n" + &report.text(coloured)
         });
-        let story = format!("\nHow a run came about: its replay and then {}\n", self.story);
+        let story = format!("\nTo see how a run came about, add to its replay: {}\n", self.story);
         tables.collect::<Vec<_>>().join("\n") + &story
     }
 }

@@ -361,12 +361,13 @@ impl Teller {
         let next = bounds.into_iter().filter(|bound| *bound > self.steps).min();
         let taken = part.take(machine, next.map_or(u64::MAX, |next| next - self.steps));
         for line in machine.take_events() {
-            match line.event {
-                Event::Marked { core, mark } => self.note_mark(core, mark),
-                Event::Drained { core, address, length, value, .. } if self.steps >= self.told.end => {
-                    self.drain(machine, core, (address, length, value));
-                }
-                _ => (),
+            if let Event::Marked { core, mark } = line.event {
+                self.note_mark(core, mark);
+            }
+            if let Event::Drained { core, address, length, value, .. } = line.event
+                && self.steps >= self.told.end
+            {
+                self.drain(machine, core, (address, length, value));
             }
         }
         taken

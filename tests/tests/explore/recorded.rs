@@ -231,10 +231,13 @@ fn a_run_that_the_machine_cannot_take_is_refused_with_its_place_and_why() {
         (vec![run(0, 2), drain(0)], "choice 2 of the schedule, `0d0`, does not fit: it is not possible"),
         (vec![run(0, 99)], "the core cannot take so many steps"),
         (vec![run(7, 1)], "it is not possible"),
-        (vec![run(0, LEAD[0] + 2), Choice::Arrive], "choice 2 of the schedule, `>`, does not fit: the run is over"),
+        (
+            vec![run(0, LEAD[0] + 2), run(1, LEAD[1] + 2), drain(0)],
+            "choice 3 of the schedule, `0d0`, does not fit: the run is over",
+        ),
     ];
     for (choices, said) in cases {
-        let Err(misfit) = recount(&[code], 8, choices, WHOLE) else { panic!("{said}: it fits") };
+        let Err(misfit) = recount(&[code, code], 8, choices, WHOLE) else { panic!("{said}: it fits") };
         assert!(misfit.to_string().contains(said), "`{misfit}` does not say `{said}`");
     }
 }

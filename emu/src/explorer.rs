@@ -24,6 +24,7 @@ mod numbering;
 mod op;
 pub mod own_fence;
 mod patches;
+pub mod recorded;
 mod reduction;
 pub mod region;
 pub mod shared;
@@ -56,7 +57,7 @@ use boards::Boards;
 use delta::Delta;
 use doctor::Way;
 use fencepost_devices::PhysAddr;
-use found::Found;
+use found::{Found, Met};
 use local::Locals;
 use op::Op;
 use stage::Stage;
@@ -110,6 +111,27 @@ pub enum End {
 pub struct Final {
     number: u32,
     state: State,
+}
+
+impl Explored {
+    /// One run that has been followed, and of which so many things are told.
+    fn recounted(model: MemoryModel, rows: u64) -> Explored {
+        let found = Found {
+            met: vec![Met { from: None }],
+            transitions: rows,
+            executions: 1,
+            cuts: BTreeSet::from([Cut::Schedule]),
+            ..Found::default()
+        };
+        Explored {
+            found,
+            finals: Vec::new(),
+            model,
+            interrupts: Interrupts::Late,
+            toggles: Toggles::default(),
+            refused: BTreeSet::new(),
+        }
+    }
 }
 
 impl Final {

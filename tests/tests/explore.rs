@@ -8,6 +8,7 @@ mod explore {
     mod interrupts;
     mod memory_types;
     mod programs;
+    mod recorded;
     mod replay;
     mod steps;
     mod stories;

@@ -16,8 +16,9 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fencepost::devices::{Picture, contact_sheet};
 use fencepost::explorer::explain::Explanation;
 use fencepost::explorer::graph;
+use fencepost::explorer::recorded::{Since, Telling};
 use fencepost::explorer::survey::{Judging, Outcome, Reached, Survey, Surveyor};
-use fencepost::explorer::{Interrupts, Limits, Plan, Progress, Strategy};
+use fencepost::explorer::{Interrupts, Limits, Misfit, Plan, Progress, Strategy};
 use fencepost::memory_model::MemoryModel;
 use fencepost::schedule::{MOST_CHOICES, Schedule};
 use report::Report;
@@ -28,6 +29,9 @@ pub(super) use timeline::place;
 
 /// Pictures side by side on a contact sheet.
 const SHEET_COLUMNS: u32 = 16;
+
+/// Steps of a recorded run that are told unless all are asked for: a second of the host's time.
+const LONGEST_TOLD: u64 = 1 << 17;
 
 /// Explore every interleaving of a guest's marked region, and prove what can come out
 ///
@@ -75,13 +79,17 @@ pub(super) struct Explore {
     #[arg(long, help_heading = "Exploration")]
     prompt: bool,
 
-    /// The schedule that `replay` follows, as text or as a file such as --save writes; its settings are used
+    /// The schedule that `replay` follows, as text or as a file such as --save and `run --record` write; its settings are used
     #[arg(long, value_name = "SCHEDULE", help_heading = "Exploration", required_if_eq("strategy", "replay"))]
     schedule: Option<String>,
 
-    /// Tell a way to this outcome [default: the first violation]
+    /// Tell a way to this outcome [default: the first violation; what `replay` follows]
     #[arg(long, value_name = "OUTCOME", help_heading = "Output")]
     explain: Option<String>,
+
+    /// Tell a recorded run from the first mark on and leave nothing out, however long that is
+    #[arg(long, help_heading = "Output", requires = "schedule")]
+    all: bool,
 
     /// An outcome that must be reachable; may be said several times
     #[arg(long, value_name = "OUTCOME", help_heading = "Properties")]
@@ -138,8 +146,9 @@ Examples:
   fencepost explore dekker --save schedules       a file for each outcome, for
                                                   fencepost run --schedule
   fencepost explore dekker --strategy replay --schedule run.txt
-                                                  one execution, told step by step
-                                                  with --explain OUTCOME
+                                                  one execution, told step by step:
+                                                  one of --save's, or of
+                                                  fencepost run --record run.txt
 
 Words:
   state            where every core is, what its buffer holds, memory and devices
@@ -197,8 +206,13 @@ impl Explore {
         let sign = spinner.clone();
         let began = Instant::now();
         surveyor.explorer().0.watch(move |progress| sign.set_message(describe(progress, began.elapsed())));
+        let mut recounted = None;
         let surveys: Vec<Survey> = match &replayed {
-            Some(Replayed { schedule, .. }) => vec![threads.install(|| surveyor.replay(schedule, &limits))?],
+            Some(Replayed { schedule, .. }) => {
+                let (survey, told) = threads.install(|| self.follow(&mut surveyor, schedule, &limits))?;
+                recounted = told;
+                vec![survey]
+            }
             None => self
                 .guest
                 .models()
@@ -210,9 +224,15 @@ impl Explore {
                 .collect(),
         };
         spinner.set_message("looking for a short way to tell");
-        let told = threads.install(|| self.tell_all(&mut surveyor, &surveys, &plan, &limits));
+        let told: Vec<Option<Told>> = match recounted {
+            Some(explanation) => surveys.iter().map(|survey| self.recounted(survey, explanation.clone())).collect(),
+            None => threads.install(|| self.tell_all(&mut surveyor, &surveys, &plan, &limits)),
+        };
         spinner.finish_and_clear();
-        let files = self.save(&target, &surveys)?;
+        let mut files = self.save(&target, &surveys)?;
+        if let (Some(file), true) = (schedule, files.is_empty()) {
+            files.push(vec![Some(file.to_owned())]);
+        }
         let symbols = surveyor.image().symbols();
         let cut_off = surveys.iter().map(|survey| cut_off::named(&mut surveyor, &symbols, survey.cut_places()));
         let cut_off: Vec<Vec<CutOff>> = cut_off.collect();
@@ -291,6 +311,39 @@ impl Explore {
         })
     }
 
+    /// What a schedule leads to: in exploration's steps if it is one of exploration's, else as the run that it is, told.
+    fn follow(
+        &self,
+        surveyor: &mut Surveyor,
+        schedule: &Schedule,
+        limits: &Limits,
+    ) -> Result<(Survey, Option<Explanation>), Misfit> {
+        if let Ok(survey) = surveyor.replay(schedule, limits) {
+            return Ok((survey, None));
+        }
+        let since = match (self.guest.is_whole(), self.all) {
+            (true, _) => Since::Start,
+            (false, true) => Since::FirstMark,
+            (false, false) => Since::LastRound,
+        };
+        let telling = Telling { since, most_steps: (!self.all).then_some(LONGEST_TOLD) };
+        let (survey, explanation) = surveyor.recount(schedule, telling)?;
+        Ok((survey, Some(explanation)))
+    }
+
+    /// The story of a run, unless another outcome is asked for than the one that it came to.
+    fn recounted(&self, survey: &Survey, explanation: Explanation) -> Option<Told> {
+        let (outcome, reached) = survey.outcomes.first_key_value()?;
+        let is_wanted = self.explain.as_ref().is_none_or(|text| outcome.to_string() == *text);
+        is_wanted.then(|| Told {
+            outcome: outcome.clone(),
+            explanation,
+            schedule: reached.schedule.clone(),
+            is_possible_under_sc: false,
+            interrupts: Interrupts::Late,
+        })
+    }
+
     /// When interrupts come.
     fn interrupts(&self) -> Interrupts {
         if self.prompt { Interrupts::Prompt } else { Interrupts::Late }
@@ -336,7 +389,7 @@ impl Explore {
     fn worth_telling(&self, survey: &Survey) -> Option<(Outcome, bool)> {
         let is_wanted = |(outcome, reached): &(&Outcome, &Reached)| match &self.explain {
             Some(text) => outcome.to_string() == *text,
-            None => reached.is_violation(outcome),
+            None => reached.is_violation(outcome) || self.strategy == Strategy::REPLAY,
         };
         let (outcome, reached) = survey.outcomes.iter().find(is_wanted)?;
         Some((outcome.clone(), reached.is_violation(outcome)))

@@ -69,9 +69,19 @@ impl ExploredGuest {
         let settings = replayed.schedule.settings.clone();
         // A testbench knows which image a schedule is for.
         target.bench(None)?.schedule(replayed.schedule.clone())?;
-        let said = self.guest.command_line().or(target.said().map(str::to_owned)).map(|said| once(target, said));
+        let said = self.guest.command_line().or(target.said().map(str::to_owned));
+        // A schedule of `run` is one of a program that goes on for more than one round.
+        let said = said.map(|said| if said == settings.command_line { said } else { once(target, said) });
         replayed.agree(&self.machine, said.as_deref())?;
-        self.surveyor_with(target, settings, time)
+        let image = target.image()?;
+        let first = Machine::new(&image, settings.clone())?;
+        let region = if self.whole {
+            Region::whole(first)
+        } else {
+            let start = || Machine::new(&image, settings.clone()).expect("the image has fitted before");
+            Region::along(&replayed.schedule.choices, start, LONGEST_BEFORE, time)
+        };
+        Ok(Surveyor::new(image.clone(), settings.clone(), region)?)
     }
 
     fn surveyor_with(&self, target: &Target, settings: Settings, time: Option<Duration>) -> Result<Surveyor, Failure> {

@@ -51,6 +51,9 @@ pub struct Explanation {
     pub left_behind: usize,
     /// Whether there is no way with fewer.
     pub is_minimal: bool,
+    /// Of a recorded run, how many rounds before those that are told are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untold_rounds: Option<u64>,
     /// The choices of the region.
     #[serde(skip)]
     pub choices: Vec<Choice>,
@@ -166,6 +169,25 @@ pub enum Effect {
         /// Why.
         fault: Fault,
     },
+    /// The core enters its handler of an exception, or of an interrupt that its instruction asks for.
+    Exception {
+        /// Which.
+        vector: u32,
+    },
+    /// The core halts until an interrupt.
+    Halt,
+    /// Something comes from outside.
+    Input {
+        /// What is typed or sent; `None` for the mouse.
+        byte: Option<u8>,
+    },
+    /// Every core waits, and time goes on.
+    Pass,
+    /// Something happens that is not told.
+    LeftOut {
+        /// How many steps.
+        steps: u64,
+    },
 }
 
 impl Effect {
@@ -181,7 +203,12 @@ impl Effect {
             | Effect::Enter { .. }
             | Effect::Return
             | Effect::Finish
-            | Effect::Fault { .. } => None,
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => None,
         }
     }
 }
@@ -318,6 +345,7 @@ fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> 
         delayed_drains: delayed_drains + left_behind,
         left_behind,
         is_minimal: false,
+        untold_rounds: None,
         choices,
         pixels_from: None,
     }

@@ -73,7 +73,12 @@ impl Graph {
             | Effect::Enter { .. }
             | Effect::Return
             | Effect::Finish
-            | Effect::Fault { .. } => (),
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => (),
         }
     }
 

@@ -5,13 +5,14 @@
 //! turns again, from the state in which exploration left them. So what a guest does to set up, to print and to draw needs no
 //! exploring, and a schedule for an outcome is the choices of all three parts in a row.
 
-use super::Placed;
 use super::circle::Circle;
+use super::{Misfit, Placed};
 use crate::choice::Choice;
 use crate::core::decode::Mark;
 use crate::core::{Core, CoreId};
 use crate::machine::{Machine, Snapshot, Stop};
 use crate::memory_model::MemoryModel;
+use crate::schedule::text_of;
 use crate::testbench::Output;
 use crate::trace::{Event, Line};
 use fencepost_devices::PhysAddr;
@@ -32,6 +33,8 @@ pub struct Region {
     before: Vec<Choice>,
     /// The cores that begin it; the others have halted.
     entered: Vec<CoreId>,
+    /// Where the schedule that was to lead there is another run's.
+    strays: Option<Misfit>,
 }
 
 /// Why a guest has no region to explore.
@@ -140,13 +143,34 @@ impl Region {
     ///
     /// # Errors
     /// That does not happen within `max_steps` and, where it is bounded, this time.
-    pub fn find(mut machine: Machine, max_steps: u64, time: Option<Duration>) -> Result<Region, NoRegion> {
+    pub fn find(machine: Machine, max_steps: u64, time: Option<Duration>) -> Result<Region, NoRegion> {
+        Region::seek(machine, None, max_steps, time)
+    }
+
+    /// Likewise, but no farther than the choices are those of a schedule that begins with `given`. Where they are not, or there
+    /// is no region, it is one at the very beginning from which no such schedule [can be followed](Region::strays).
+    pub fn along(given: &[Choice], start: impl Fn() -> Machine, max_steps: u64, time: Option<Duration>) -> Region {
+        let strays = match Region::seek(start(), Some(given), max_steps, time) {
+            Ok(region) if region.strays.is_none() => return region,
+            Ok(region) => region.strays,
+            Err(none) => Some(Misfit { at: given.len(), choice: None, problem: none.to_string() }),
+        };
+        Region { strays, ..Region::whole(start()) }
+    }
+
+    fn seek(
+        mut machine: Machine,
+        given: Option<&[Choice]>,
+        max_steps: u64,
+        time: Option<Duration>,
+    ) -> Result<Region, NoRegion> {
         let began = Instant::now();
         machine.set_break(Some(|event| matches!(event, Event::Marked { .. })));
         let cores = usize::from(machine.settings().cores);
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
         let mut said = LastLine::default();
         while !turns.are_over(&machine) {
+            let begin = turns.choices.len();
             turns.round(&mut machine);
             let events = machine.take_events();
             for line in &events {
@@ -158,6 +182,12 @@ impl Region {
                     Event::Serial { byte } => said.take(byte),
                     _ => (),
                 }
+            }
+            let goes_on =
+                |given: &[Choice]| given.get(begin..).is_some_and(|it| it.starts_with(&turns.choices[begin..]));
+            if let Some(given) = given.filter(|given| !goes_on(given)) {
+                let strays = difference(given, &turns.choices, "the guest comes to its region");
+                return Ok(Region { strays, ..Region::here(machine, Vec::new(), Vec::new()) });
             }
             if let Some(&stop) = machine.stop() {
                 return Err(NoRegion::Ended { stop, said: said.text() });
@@ -190,12 +220,17 @@ impl Region {
         machine.set_break(None);
         machine.take_events();
         let start = machine.snapshot();
-        Region { machine, start, before, entered }
+        Region { machine, start, before, entered, strays: None }
     }
 
     /// The cores that begin it. The others had halted before.
     pub fn entered(&self) -> &[CoreId] {
         &self.entered
+    }
+
+    /// Why no schedule like the one that was given can be followed from here.
+    pub(super) fn strays(&self) -> Option<&Misfit> {
+        self.strays.as_ref()
     }
 
     /// The machine at the beginning, to explore on.
@@ -282,6 +317,12 @@ impl Region {
 fn cores_of(is_so: &[bool]) -> Vec<CoreId> {
     let indices = (0..is_so.len()).filter(|&index| is_so[index]);
     indices.map(|index| CoreId(index as u8)).collect()
+}
+
+/// Where `choices` do not begin with `wanted`, with which the guest does `what`.
+pub(super) fn difference(choices: &[Choice], wanted: &[Choice], what: &str) -> Option<Misfit> {
+    let at = (0..wanted.len()).find(|&at| choices.get(at) != Some(&wanted[at]))?;
+    Some(Misfit { at, choice: choices.get(at).copied(), problem: format!("{what} by `{}`", text_of(wanted[at])) })
 }
 
 /// Cores taking turns in a fixed order.

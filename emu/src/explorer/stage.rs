@@ -476,14 +476,7 @@ impl Stage {
 
     /// The instruction at linear address `pc` as `core` fetches it, in nasm's syntax.
     pub(super) fn instruction_text(&mut self, core: CoreId, pc: u64) -> Option<String> {
-        let instruction = self.instruction(core, pc)?;
-        let mut text = String::new();
-        let mut formatter = NasmFormatter::new();
-        formatter.options_mut().set_hex_prefix("0x");
-        formatter.options_mut().set_hex_suffix("");
-        formatter.options_mut().set_uppercase_hex(false);
-        formatter.format(&instruction, &mut text);
-        Some(text)
+        self.instruction(core, pc).map(|instruction| nasm(&instruction))
     }
 
     /// Whether the instruction at linear address `pc` is IRET.
@@ -825,7 +818,18 @@ fn translation_by(cpu: &CpuState) -> [u64; 4] {
     [cpu.cr0 & TRANSLATES_IN_CR0, cpu.cr3, cpu.cr4 & TRANSLATES_IN_CR4, cpu.efer & !EFER_SYSTEM_CALLS]
 }
 
-fn kind_of_store(class: Class, memory: MemoryType) -> StoreKind {
+/// `instruction` in nasm's syntax.
+pub(super) fn nasm(instruction: &Instruction) -> String {
+    let mut text = String::new();
+    let mut formatter = NasmFormatter::new();
+    formatter.options_mut().set_hex_prefix("0x");
+    formatter.options_mut().set_hex_suffix("");
+    formatter.options_mut().set_uppercase_hex(false);
+    formatter.format(instruction, &mut text);
+    text
+}
+
+pub(super) fn kind_of_store(class: Class, memory: MemoryType) -> StoreKind {
     if class == Class::NonTemporal || memory == MemoryType::WriteCombining {
         StoreKind::WriteCombining
     } else {

@@ -2,7 +2,8 @@
 
 use super::explain::{Explanation, Sought, Wanted};
 use super::limits::{Cut, CutPlace, Limits};
-use super::region::{Aftermath, Ending, Region};
+use super::recorded::{self, Overview, Telling};
+use super::region::{Aftermath, Ending, Region, difference};
 use super::toggles::Toggles;
 use super::waiting::{MOST_AFTERWARDS, Unsettled};
 use super::{End, Explored, Explorer, Hang, Hangs, Interrupts, Misfit, Plan, Start, Strategy};
@@ -12,7 +13,7 @@ use crate::core::CoreId;
 use crate::loader::Image;
 use crate::machine::{Machine, Settings, Stop};
 use crate::memory_model::MemoryModel;
-use crate::schedule::{MOST_STEPS, Schedule, text_of};
+use crate::schedule::{MOST_STEPS, Schedule};
 use crate::testbench::Output;
 use crate::trace::Fault;
 use fencepost_devices::{Framebuffer, Picture, VgaText};
@@ -124,6 +125,8 @@ pub enum Outcome {
     Faulted(u64),
     /// It had not ended long after its region.
     Unfinished,
+    /// A recorded run had not ended when its schedule did.
+    ScheduleEnd,
     /// Cores wait for each other for ever: nothing is pending, and no memory changes any more.
     Deadlock(String),
     /// Cores go on for ever without getting anywhere.
@@ -148,6 +151,7 @@ impl std::fmt::Display for Outcome {
             Outcome::AllHalted => f.write_str("(every core halted, no outcome)"),
             Outcome::Faulted(pc) => write!(f, "(fault at {pc:#x})"),
             Outcome::Unfinished => f.write_str("(does not end after the region)"),
+            Outcome::ScheduleEnd => f.write_str("(the schedule ends before the run)"),
             Outcome::Deadlock(where_) => write!(f, "(deadlock: {where_})"),
             Outcome::Livelock(where_) => write!(f, "(livelock: {where_})"),
         }
@@ -213,7 +217,7 @@ impl Reached {
                 self.exit_code.is_some_and(|code| code != 0)
             }
             Outcome::AllHalted => self.sleeps,
-            Outcome::Reset | Outcome::Unfinished => false,
+            Outcome::Reset | Outcome::Unfinished | Outcome::ScheduleEnd => false,
             Outcome::Faulted(_) | Outcome::Deadlock(_) | Outcome::Livelock(_) => true,
         }
     }
@@ -365,7 +369,7 @@ impl Surveyor {
     /// The choices of the whole run; of one that does not end, those up to the end of its `region`.
     fn worth_telling(&self, outcome: &Outcome, region: &[Choice], ending: Ending) -> Vec<Choice> {
         match outcome {
-            Outcome::Unfinished | Outcome::Deadlock(_) | Outcome::Livelock(_) => {
+            Outcome::Unfinished | Outcome::ScheduleEnd | Outcome::Deadlock(_) | Outcome::Livelock(_) => {
                 [self.region.before(), region].concat()
             }
             Outcome::Reported(_)
@@ -390,6 +394,9 @@ impl Surveyor {
         let model = settings.model;
         assert_eq!(*image, self.image.hash(), "a schedule is followed on the image that it is for");
         assert_eq!(*settings, Settings { model, ..self.settings.clone() }, "and on the machine that it is for");
+        if let Some(misfit) = self.region.strays() {
+            return Err(misfit.clone());
+        }
         let given = joined(choices.clone());
         let before = self.region.before();
         if let Some(misfit) = difference(&given, before, "the guest comes to its region") {
@@ -417,6 +424,70 @@ impl Surveyor {
         self.interrupts = interrupts;
     }
 
+    /// Lets the machine go through the choices of `schedule`, which may be those of any run, and tells what happens: what it
+    /// comes to, and nothing else.
+    ///
+    /// # Errors
+    /// They are not possible.
+    ///
+    /// # Panics
+    /// As for [`Surveyor::replay`].
+    pub fn recount(&self, schedule: &Schedule, telling: Telling) -> Result<(Survey, Explanation), Misfit> {
+        let Schedule { image, settings, choices } = schedule;
+        assert_eq!(*image, self.image.hash(), "a schedule is followed on the image that it is for");
+        let began = Instant::now();
+        let machine = Machine::new(&self.image, settings.clone());
+        let mut machine = machine.expect("an image that a survey is prepared for fits the settings");
+        let first = machine.snapshot();
+        let overview = Overview::of(&mut machine, choices)?;
+        let mut told = recorded::tell(&mut machine, &first, choices, &overview, telling)?;
+        let (outcome, reached) = self.recounted(&mut machine, schedule, &overview);
+        told.violates = reached.is_violation(&outcome);
+        told.pixels_from = (self.judging == Judging::Screen).then_some(settings.ram_bytes);
+        let survey = Survey {
+            model: settings.model,
+            outcomes: BTreeMap::from([(outcome, reached)]),
+            explored: Explored::recounted(settings.model, told.rows.len() as u64),
+            times: (began.elapsed(), Duration::ZERO),
+            entered: cores(settings.cores).collect(),
+            unsettled: BTreeSet::new(),
+            is_late: false,
+        };
+        Ok((survey, told))
+    }
+
+    /// What a recorded run came to, at whose end `machine` is.
+    fn recounted(&self, machine: &mut Machine, schedule: &Schedule, overview: &Overview) -> (Outcome, Reached) {
+        let ends = matches!(overview.stop, Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset));
+        let screen = (ends && self.judging == Judging::Screen).then(|| picture(machine));
+        let outcome = match (&screen, overview.stop) {
+            (Some(screen), _) => screen_of(screen),
+            (None, None) => Outcome::ScheduleEnd,
+            (None, Some(_)) => outcome_of(overview.stop, &overview.output),
+        };
+        let reached = Reached {
+            states: 1,
+            schedule: schedule.clone(),
+            region: Vec::new(),
+            finals: Vec::new(),
+            sleeps: overview.stop == Some(Stop::AllHalted) && machine.waits_for_interrupt(),
+            exit_code: match overview.stop {
+                Some(Stop::Exited { code }) => Some(code),
+                Some(Stop::Faulted { .. } | Stop::AllHalted | Stop::Reset) | None => None,
+            },
+            screen,
+            fault: match overview.stop {
+                Some(Stop::Faulted { fault, .. }) => Some(fault),
+                Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset) | None => None,
+            },
+            given_up: overview.stop.is_none().then(|| whereabouts(machine, overview.steps)),
+            passing: Vec::new(),
+            hang: None,
+            interrupts: Interrupts::Late,
+        };
+        (outcome, reached)
+    }
+
     /// From now on outcomes are told apart by this.
     pub fn judge_by(&mut self, judging: Judging) {
         self.judging = judging;
@@ -424,29 +495,23 @@ impl Surveyor {
 
     fn outcome_of(&mut self, ending: &Ending) -> Outcome {
         match (self.judging, ending.stop) {
-            (Judging::Report, _) | (_, Some(Stop::Faulted { .. }) | None) => outcome_of(ending),
-            (Judging::Screen, Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset)) => {
-                let mut hasher = SipHasher13::new();
-                self.screen().hash(&mut hasher);
-                Outcome::Screen(hasher.finish())
+            (Judging::Report, _) | (_, Some(Stop::Faulted { .. }) | None) => {
+                let mut output = Output::default();
+                ending.events.iter().for_each(|line| output.take(&line.event));
+                outcome_of(ending.stop, &output)
             }
+            (Judging::Screen, Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset)) => screen_of(&self.screen()),
         }
     }
 
     /// Where the guest is that was followed for so many steps after its region.
     fn given_up(&mut self, steps: u64) -> GivenUp {
-        let machine = self.region.finished();
-        let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.is_halted()).collect();
-        let at = cores(halted.len() as u8).zip(halted);
-        let cores = at.map(|(core, halted)| Whereabouts { core, halted, pc: machine.linear_pc(core) }).collect();
-        GivenUp { steps, cores }
+        whereabouts(self.region.finished(), steps)
     }
 
     /// The picture of the last frame that the guest presented, or of its text screen, where it has ended.
     fn screen(&mut self) -> Picture {
-        let bus = self.region.finished().outer_state().board.bus();
-        let frame = bus.device::<Framebuffer>().and_then(Framebuffer::picture);
-        frame.unwrap_or_else(|| bus.device::<VgaText>().expect("every board has a text screen").picture())
+        picture(self.region.finished())
     }
 
     /// Explores under `model` with fences added and left out.
@@ -648,12 +713,6 @@ fn joined(choices: Vec<Choice>) -> Vec<Choice> {
     joined
 }
 
-/// Where `choices` do not begin with `wanted`, with which the guest does `what`.
-fn difference(choices: &[Choice], wanted: &[Choice], what: &str) -> Option<Misfit> {
-    let at = (0..wanted.len()).find(|&at| choices.get(at) != Some(&wanted[at]))?;
-    Some(Misfit { at, choice: choices.get(at).copied(), problem: format!("{what} by `{}`", text_of(wanted[at])) })
-}
-
 /// What `choices` have beyond `whole`, after which nothing more is possible.
 fn too_long(choices: &[Choice], whole: &[Choice]) -> Option<Misfit> {
     let &choice = choices.get(whole.len())?;
@@ -671,23 +730,35 @@ fn is_bad(stop: Stop) -> bool {
 
 /// What the guest has reported, unless it was given up.
 fn reported(ending: &Ending) -> Option<String> {
-    match outcome_of(ending) {
-        Outcome::Reported(text) => Some(text),
-        Outcome::Exited(_)
-        | Outcome::Screen(_)
-        | Outcome::Reset
-        | Outcome::AllHalted
-        | Outcome::Faulted(_)
-        | Outcome::Unfinished
-        | Outcome::Deadlock(_)
-        | Outcome::Livelock(_) => None,
-    }
-}
-
-fn outcome_of(ending: &Ending) -> Outcome {
     let mut output = Output::default();
     ending.events.iter().for_each(|line| output.take(&line.event));
-    match (ending.stop, output.outcome()) {
+    let is_over = matches!(ending.stop, Some(Stop::Exited { .. } | Stop::AllHalted | Stop::Reset));
+    output.outcome().filter(|_| is_over).map(str::to_owned)
+}
+
+/// What is on the screen of `machine`: the last frame presented, or the text.
+fn picture(machine: &Machine) -> Picture {
+    let bus = machine.outer_state().board.bus();
+    let frame = bus.device::<Framebuffer>().and_then(Framebuffer::picture);
+    frame.unwrap_or_else(|| bus.device::<VgaText>().expect("every board has a text screen").picture())
+}
+
+fn screen_of(picture: &Picture) -> Outcome {
+    let mut hasher = SipHasher13::new();
+    picture.hash(&mut hasher);
+    Outcome::Screen(hasher.finish())
+}
+
+/// Where the cores of `machine` are, after so many steps.
+fn whereabouts(machine: &Machine, steps: u64) -> GivenUp {
+    let halted: Vec<bool> = machine.outer_state().cores.iter().map(|core| core.is_halted()).collect();
+    let at = cores(halted.len() as u8).zip(halted);
+    let cores = at.map(|(core, halted)| Whereabouts { core, halted, pc: machine.linear_pc(core) }).collect();
+    GivenUp { steps, cores }
+}
+
+fn outcome_of(stop: Option<Stop>, output: &Output) -> Outcome {
+    match (stop, output.outcome()) {
         (Some(Stop::Faulted { pc, .. }), _) => Outcome::Faulted(pc),
         (Some(_), Some(text)) => Outcome::Reported(text.to_owned()),
         (Some(Stop::Exited { code }), None) => Outcome::Exited(code),

@@ -5,11 +5,12 @@
 
 use super::Machine;
 use crate::board::Board;
+use crate::choice::Choice;
 use crate::core::code_map::CodeMap;
 use crate::core::interruption::Openness;
 use crate::core::memory_types::MemoryTypes;
 use crate::core::partial::PartialAccess;
-use crate::core::run::Cache;
+use crate::core::run::{Cache, GivesWay};
 use crate::core::tlb::{Lost, Tlb};
 use crate::core::{Activity, Core, CoreId, cpu_state::CpuState};
 use crate::machine::Stop;
@@ -95,6 +96,23 @@ impl Machine {
         staged.buffer = StoreBuffer::default();
         self.caches[index].engines.reseat();
         self.state.stop = None;
+    }
+
+    /// Whether `choice` can be made to happen now.
+    pub(crate) fn can(&self, choice: Choice) -> bool {
+        self.is_possible(choice)
+    }
+
+    /// Takes up to `steps` steps of a run of `core` that may have more, so that it can be looked at on the way. What the
+    /// machine does after a run is left to [`Machine::end_run`]. Returns how many were taken.
+    pub(crate) fn run_on(&mut self, core: CoreId, steps: u64, drained: bool) -> u64 {
+        self.run(core, steps, drained, GivesWay::default())
+    }
+
+    /// The run whose steps [`Machine::run_on`] has taken is over.
+    pub(crate) fn end_run(&mut self) {
+        self.follow_orders();
+        self.end_if_over();
     }
 
     /// Whether interrupts that can be masked are let in by `core`, if not right now then after its next instruction.

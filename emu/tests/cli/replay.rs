@@ -1,6 +1,6 @@
 //! Recording a run and replaying it.
 
-use super::elf::{Elf, LOOP};
+use super::elf::{Elf, LOOP, WAIT};
 use super::fencepost::Folder;
 
 #[test]
@@ -117,18 +117,55 @@ fn exploration_follows_the_schedules_that_it_has_saved() {
 fn a_schedule_that_exploration_cannot_follow_is_refused() {
     let folder = Folder::new();
     folder.run("run store-buffering/broken --record run.txt").exits_with(0);
+    let recorded = String::from_utf8(folder.read("run.txt")).expect("a schedule is text");
+    let broken = format!("{} 1d3\n", recorded.trim_end());
+    let folder = folder.with("broken.txt", broken.as_bytes());
     folder.run("explore dekker --save found");
     let refused = [
         ("explore store-buffering --strategy replay", "--schedule"),
         ("explore store-buffering --schedule run.txt", "--strategy replay"),
         ("explore store-buffering --strategy replay --schedule nothing.txt", "nothing.txt"),
         ("explore store-buffering --strategy replay --schedule found/dekker-tso-1.schedule", "other image"),
-        ("explore store-buffering --strategy replay --schedule run.txt", "choice 1 of the schedule"),
+        ("explore store-buffering --strategy replay --schedule broken.txt", "`1d3`, does not fit: the run is over"),
+        ("explore store-buffering --strategy replay --schedule run.txt --explain nothing", "there are r0="),
         ("explore dekker/mfence --strategy replay --schedule found/dekker-tso-1.schedule", "command line"),
         ("explore dekker --model pso --strategy replay --schedule found/dekker-tso-1.schedule", "--model pso"),
     ];
     for (command, said) in refused {
         let answer = folder.run(command).exits_with(2);
         assert!(answer.stderr.contains(said), "{command}: {}", answer.stderr);
+    }
+}
+
+#[test]
+fn the_story_line_of_a_run_tells_it() {
+    let folder = Folder::new();
+    // A hazard exits with 1, in the run and in its story.
+    let recorded = folder.run("run dekker --seed 1 --record run.txt --json").exits_with(1).json();
+    let line = recorded["story"].as_str().expect("there is a line");
+    assert_eq!(line, "fencepost explore dekker/broken --strategy replay --schedule run.txt");
+    let told = folder.run(line.trim_start_matches("fencepost ")).exits_with(1);
+    assert!(told.stdout.contains("How `together` comes about"), "{told:?}");
+    assert!(told.stdout.contains("rows left out; --all tells all"), "{told:?}");
+    let all = folder.run(&format!("{} --all", line.trim_start_matches("fencepost "))).exits_with(1);
+    assert!(!all.stdout.contains("left out") && all.stdout.lines().count() > told.stdout.lines().count());
+    let said = folder.run("run dekker --schedule run.txt").exits_with(1);
+    assert!(said.stderr.contains(&format!("story    {line}")), "{said:?}");
+    let said = folder.run("run hello --seed 4").exits_with(0);
+    let story = "fencepost run hello/plain --model tso --seed 4 --record run.schedule; \
+                 fencepost explore hello/plain --strategy replay --schedule run.schedule";
+    assert!(said.stderr.contains(&format!("story    {story}")), "{said:?}");
+}
+
+#[test]
+fn a_run_that_was_cut_is_told_to_where_it_was_cut() {
+    let folder =
+        Folder::new().with("loop.elf", &Elf::default().file(LOOP)).with("wait.elf", &Elf::default().file(WAIT));
+    for guest in ["loop.elf", "wait.elf"] {
+        folder.run(&format!("run {guest} --max-steps 5000 --record run.txt")).exits_with(3);
+        let told = folder.run(&format!("explore {guest} --strategy replay --schedule run.txt")).exits_with(3);
+        let said = "the schedule ends after 5,000 steps; core 0 is at 0x10000";
+        assert!(told.stdout.contains(said), "{told:?}");
+        assert_eq!(told.stdout.contains("cmp dword [0x180000],1"), guest == "wait.elf", "{told:?}");
     }
 }

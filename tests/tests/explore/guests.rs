@@ -54,6 +54,7 @@ pub(crate) fn marked_cores(codes: &[Code]) -> Surveyor {
     surveyor(image, settings, false).expect("each core has its mark")
 }
 
+/// The image of cores that execute `codes`, and the machine for it.
 pub(crate) fn cores_image(codes: &[Code]) -> (Image, Settings) {
     let assemble = || -> Result<Vec<u8>, IcedError> {
         let mut a = CodeAssembler::new(64)?;

@@ -28,7 +28,8 @@ fn kinds(survey: &Survey) -> BTreeSet<String> {
         | Outcome::AllHalted
         | Outcome::Reset
         | Outcome::Faulted(_)
-        | Outcome::Unfinished => outcome.to_string(),
+        | Outcome::Unfinished
+        | Outcome::ScheduleEnd => outcome.to_string(),
     };
     survey.outcomes.keys().map(kind).collect()
 }

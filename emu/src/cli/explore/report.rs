@@ -22,6 +22,9 @@ use std::path::PathBuf;
 /// A schedule as text up to this long is repeated in the replay line.
 const SHORT_SCHEDULE: usize = 1500;
 
+/// Rows of a recorded run's story that are told unless all are asked for: half of them at its beginning, half at its end.
+const MOST_ROWS: usize = 200;
+
 /// Everything found.
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -74,6 +77,9 @@ struct ToldRow {
     explanation: Explanation,
     replay: Option<String>,
     schedule: String,
+    /// Nothing is to be left out.
+    #[serde(skip)]
+    tells_all: bool,
 }
 
 /// One outcome.
@@ -88,8 +94,11 @@ struct Row {
     schedule: String,
     /// Why it faulted, in words.
     fault: Option<String>,
-    /// Where it was given up after its region.
+    /// Where it was given up after its region, or its schedule ends.
     given_up: Option<GivenUp>,
+    /// It is a recorded run that had not ended when its schedule did.
+    #[serde(skip)]
+    is_cut: bool,
 }
 
 impl Report {
@@ -186,6 +195,7 @@ impl ModelReport {
                 replay: again.by_text(&told.outcome, told.interrupts, &told.schedule),
                 is_possible_under_sc: told.is_possible_under_sc,
                 schedule: told.schedule.to_string(),
+                tells_all: explore.all,
                 explanation: told.explanation,
             }),
         }
@@ -225,14 +235,22 @@ impl ModelReport {
             text += &format!("`{missing}` must be reachable and {proof}\n");
         }
         if let Some(told) = &self.told {
-            let Explanation { switches, delayed_drains, is_minimal, .. } = &told.explanation;
-            let few = if *is_minimal { "as few as there can be" } else { "not the fewest" };
+            let Explanation { switches, delayed_drains, is_minimal, untold_rounds, .. } = &told.explanation;
+            let few = match (is_minimal, untold_rounds) {
+                (true, _) => "as few as there can be",
+                (false, None) => "not the fewest",
+                (false, Some(_)) => "as recorded",
+            };
             let plural = if *switches == 1 { "" } else { "es" };
             let drains = counted(*delayed_drains as u64, "delayed drain");
             let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
             let under = if told.is_possible_under_sc { " under sc, too, so that no fence helps" } else { "" };
             text += &format!("\nHow `{}` comes about{under} ({cost}, {few}):\n\n", told.outcome);
-            let lines = timeline::lines(&told.explanation, symbols, cores, coloured);
+            let most = if untold_rounds.is_some() && !told.tells_all { MOST_ROWS } else { usize::MAX };
+            let lines = timeline::lines(&told.explanation, symbols, cores, coloured, most);
+            if let Some(untold @ 1..) = untold_rounds {
+                text += &format!("      (the last of {}; --all tells all)\n\n", counted(untold + 1, "round"));
+            }
             text += &(lines.join("\n") + "\n");
             if let Some(replay) = &told.replay {
                 text += &format!("\nreplay  {replay}\n");
@@ -292,7 +310,8 @@ impl Again<'_> {
             | Outcome::AllHalted
             | Outcome::Reset
             | Outcome::Faulted(_)
-            | Outcome::Unfinished => format!("fencepost run {words} --schedule {given}"),
+            | Outcome::Unfinished
+            | Outcome::ScheduleEnd => format!("fencepost run {words} --schedule {given}"),
         }
     }
 }
@@ -328,6 +347,7 @@ impl Row {
             schedule,
             fault: reached.fault.map(|fault| fault.to_string()),
             given_up: reached.given_up.clone(),
+            is_cut: *outcome == Outcome::ScheduleEnd,
         }
     }
 
@@ -339,7 +359,8 @@ impl Row {
                 false => format!("{} is at {}", at.core, timeline::place(symbols, at.pc)),
             };
             let places: Vec<String> = given_up.cores.iter().map(place).collect();
-            format!("given up after {}; {}", counted(given_up.steps, "step"), places.join(", "))
+            let why = if self.is_cut { "the schedule ends" } else { "given up" };
+            format!("{why} after {}; {}", counted(given_up.steps, "step"), places.join(", "))
         };
         self.fault.clone().or_else(|| self.given_up.as_ref().map(given_up))
     }

@@ -6,6 +6,8 @@ use fencepost::core::CoreId;
 use fencepost::explorer::explain::{Effect, Explanation, Row, Stored, Stuck, shown};
 use fencepost::explorer::shared::Shared;
 use fencepost::loader::Symbols;
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// The width of a core's column, in characters.
 const COLUMN: usize = 44;
@@ -19,7 +21,15 @@ const LONGEST_ROUND: usize = 32;
 const FEWEST_ROUNDS: usize = 4;
 
 /// The lines that tell `explanation`.
-pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, coloured: bool) -> Vec<String> {
+///
+/// Of more than `most` rows those in the middle are left out.
+pub(super) fn lines(
+    explanation: &Explanation,
+    symbols: &Symbols,
+    cores: u8,
+    coloured: bool,
+    most: usize,
+) -> Vec<String> {
     let timeline = Timeline { symbols, shared: Shared::of(explanation), cores };
     let head: String = (0..cores).map(|core| format!("{:COLUMN$}", CoreId(core).to_string())).collect();
     let mut lines = vec![paint(format!("      {head}").trim_end(), Colour::Faint, coloured)];
@@ -27,9 +37,18 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
     if told.is_empty() {
         lines = vec!["      Nothing that one core does and another could see leads there.".into()];
     }
-    for piece in folded(&told) {
+    let pieces = folded(&told);
+    let untold = middle(pieces.len(), most);
+    for (index, piece) in pieces.into_iter().enumerate() {
+        if index == untold.start && !untold.is_empty() {
+            let text = format!("      ... {} left out; --all tells all ...", counted(untold.len() as u64, "row"));
+            lines.push(paint(&text, Colour::Faint, coloured));
+        }
+        if untold.contains(&index) {
+            continue;
+        }
         match piece {
-            Piece::Told(Told { number, lines: cells }) => {
+            Piece::Told(Told { number, lines: cells, .. }) => {
                 for (index, cell) in cells.iter().enumerate() {
                     let margin = if index == 0 { format!("{:>4}  ", number + 1) } else { "      ".into() };
                     lines.push(format!("{margin}{cell}"));
@@ -38,6 +57,14 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
             Piece::Again { rounds, last } => {
                 let text =
                     format!("      ... {} of the same, up to row {}", counted(rounds as u64, "more round"), last + 1);
+                lines.push(paint(&text, Colour::Faint, coloured));
+            }
+            Piece::Waiting { rows, last } => {
+                let text = format!(
+                    "      ... {} that read the same again, up to row {}",
+                    counted(rows as u64, "row"),
+                    last + 1
+                );
                 lines.push(paint(&text, Colour::Faint, coloured));
             }
         }
@@ -52,6 +79,12 @@ pub(super) fn lines(explanation: &Explanation, symbols: &Symbols, cores: u8, col
     }
     lines
 }
+
+/// Those of `count` things that are left out so that at most `most` are left.
+fn middle(count: usize, most: usize) -> Range<usize> {
+    if count > most { most / 2..count - most / 2 } else { 0..0 }
+}
+
 /// A row as it is told.
 #[derive(PartialEq, Eq, Debug)]
 struct Told {
@@ -59,6 +92,8 @@ struct Told {
     number: usize,
     /// Its lines, without margins.
     lines: Vec<String>,
+    /// Its core reads what it has read before, and nothing has been written since.
+    is_again: bool,
 }
 
 /// A part of what is told.
@@ -68,6 +103,8 @@ enum Piece<'a> {
     Told(&'a Told),
     /// The last rows come again so often, to this row.
     Again { rounds: usize, last: usize },
+    /// So many rows, to this one, in which cores read the same again.
+    Waiting { rows: usize, last: usize },
 }
 
 /// `told`, of equal rounds of rows only the first.
@@ -80,6 +117,12 @@ fn folded(told: &[Told]) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut at = 0;
     while at < told.len() {
+        let again = told[at..].iter().take_while(|told| told.is_again).count();
+        if again >= FEWEST_ROUNDS {
+            at += again;
+            pieces.push(Piece::Waiting { rows: again, last: told[at - 1].number });
+            continue;
+        }
         let longest = LONGEST_ROUND.min(told.len() - at);
         let spared = |length: &usize| (rounds(at, *length) - 1) * length;
         // Of rounds that spare as much, the shortest.
@@ -108,6 +151,7 @@ impl Timeline<'_> {
     fn told(&self, explanation: &Explanation, coloured: bool) -> Vec<Told> {
         let mut buffers: Vec<Vec<Stored>> = vec![Vec::new(); usize::from(self.cores)];
         let mut told = Vec::new();
+        let mut read = HashSet::new();
         for (number, row) in explanation.rows.iter().enumerate() {
             let before = buffers.clone();
             if let Some(core) = row.core {
@@ -128,9 +172,20 @@ impl Timeline<'_> {
                     lines.push(format!("  {}, had instead: {who}: {cells}", alternative(explanation)));
                 }
             }
-            told.push(Told { number, lines });
+            let is_again = explanation.untold_rounds.is_some() && self.reads_again(row, &lines, &mut read);
+            told.push(Told { number, lines, is_again });
         }
         told
+    }
+
+    /// Whether `row`, told in `lines`, does nothing but read what was `read` since something last happened.
+    fn reads_again(&self, row: &Row, lines: &[String], read: &mut HashSet<Vec<String>>) -> bool {
+        let mut told = row.effects.iter().filter(|effect| self.is_told(effect));
+        if !told.all(|effect| matches!(effect, Effect::Load { .. })) {
+            read.clear();
+            return false;
+        }
+        !read.insert(lines.to_vec())
     }
 
     /// Where a core is that never comes to its end.
@@ -157,7 +212,12 @@ impl Timeline<'_> {
             | Effect::Interrupt
             | Effect::Enter { .. }
             | Effect::Return
-            | Effect::Fault { .. } => true,
+            | Effect::Fault { .. }
+            | Effect::Exception { .. }
+            | Effect::Halt
+            | Effect::Input { .. }
+            | Effect::Pass
+            | Effect::LeftOut { .. } => true,
             Effect::Finish => false,
         }
     }
@@ -209,6 +269,12 @@ impl Timeline<'_> {
             Effect::Return => format!("{indent}the handler has ended"),
             Effect::Finish => format!("{indent}is at its end"),
             Effect::Fault { fault } => format!("{indent}faults: {fault}"),
+            Effect::Exception { vector } => format!("{indent}exception {vector}: the handler is entered"),
+            Effect::Halt => format!("{indent}halts"),
+            Effect::Input { byte: Some(byte) } => format!("`{}` comes from outside", byte.escape_ascii()),
+            Effect::Input { byte: None } => "the mouse moves".into(),
+            Effect::Pass => "every core waits: time goes on".into(),
+            Effect::LeftOut { steps } => format!("... {} left out; --all tells all ...", counted(*steps, "step")),
         }
     }
 
@@ -273,7 +339,11 @@ mod tests {
     use super::*;
 
     fn told(texts: &[&str]) -> Vec<Told> {
-        texts.iter().enumerate().map(|(number, text)| Told { number, lines: vec![(*text).into()] }).collect()
+        texts
+            .iter()
+            .enumerate()
+            .map(|(number, text)| Told { number, lines: vec![(*text).into()], is_again: false })
+            .collect()
     }
 
     #[test]
@@ -283,6 +353,21 @@ mod tests {
         let again = Piece::Again { rounds: 3, last: 8 };
         let expected = [0, 1, 2].map(|at| Piece::Told(&told[at])).into_iter().chain([again]);
         assert!(pieces.into_iter().eq(expected.chain([9, 10].map(|at| Piece::Told(&told[at])))));
+    }
+
+    #[test]
+    fn of_cores_that_wait_by_turns_only_the_first_look_is_told() {
+        let mut told = told(&["a", "b", "a", "a", "b", "a", "b", "c"]);
+        told[2..7].iter_mut().for_each(|told| told.is_again = true);
+        let pieces = folded(&told);
+        let waiting = Piece::Waiting { rows: 5, last: 6 };
+        let expected = [0, 1].map(|at| Piece::Told(&told[at])).into_iter().chain([waiting, Piece::Told(&told[7])]);
+        assert!(pieces.into_iter().eq(expected));
+    }
+
+    #[test]
+    fn what_is_left_out_lies_in_the_middle() {
+        assert_eq!((middle(10, 4), middle(4, 4), middle(3, 4)), (2..8, 0..0, 0..0));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::cli::colour;
 use crate::cli::failure::{Failure, refuse};
 use crate::cli::guest::{Subject, Target};
 use crate::cli::progress;
+use crate::cli::run::one::{UNRECORDED, explore_by};
 use crate::cli::run::{Run, fault};
 use crate::cli::seeds::{self, Ending, Seen, Tally};
 use crate::cli::stanza::Judgement;
@@ -27,6 +28,8 @@ struct Report {
     /// Whether nothing happened that the stanza does not list, and no run failed.
     ok: bool,
     models: Vec<ModelReport>,
+    /// How one of them is told step by step.
+    story: String,
 }
 
 /// What they came to under one model.
@@ -86,6 +89,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>, 
         first_seed: seeds.start,
         ok,
         models: reports,
+        story: story(target, first.current_settings()),
     };
     if run.json {
         stdout::print_json(&report)?;
@@ -93,6 +97,11 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>, 
         stdout::print(&report.text())?;
     }
     Ok(u8::from(!ok))
+}
+
+/// What follows a command that replays a run, to have it told.
+fn story(target: &Target, settings: &Settings) -> String {
+    format!("--record {UNRECORDED}; {}", explore_by(target, settings, UNRECORDED))
 }
 
 /// What is needed to make rows from a tally.
@@ -145,7 +154,8 @@ impl Report {
             let title = format!("{}: {} from seed {}", report.model, counted(self.runs, "run"), self.first_seed);
             title + "\n" + &report.text(coloured)
         });
-        tables.collect::<Vec<_>>().join("\n")
+        let story = format!("\nTo see how a run came about, add to its replay: {}\n", self.story);
+        tables.collect::<Vec<_>>().join("\n") + &story
     }
 }
 

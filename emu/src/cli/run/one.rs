@@ -25,6 +25,9 @@ const USUAL_COLUMNS: u32 = 80;
 /// A schedule as text up to this long is repeated in the replay line.
 const SHORT_SCHEDULE: usize = 400;
 
+/// Where a run that was not recorded could be.
+pub(super) const UNRECORDED: &str = "run.schedule";
+
 /// Runs `target` once, as `run` says.
 pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) -> Result<u8, Failure> {
     let replayed = run.schedule.as_deref().map(Replayed::read).transpose()?;
@@ -62,6 +65,7 @@ pub(super) fn perform(run: &Run, target: &Target, command_line: Option<String>) 
         has_rested: run.interactive.is_some(),
         replay: replay(run, target, &settings, replayed.as_ref()),
         explore: replayed.as_ref().and_then(|replayed| explore(run, target, &settings, replayed)),
+        story: story(run, target, &settings, replayed.as_ref()),
     };
     let report = Report::new(&mut finished, asked);
     let code = report.exit_code();
@@ -264,7 +268,29 @@ fn replay(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Rep
 fn explore(run: &Run, target: &Target, settings: &Settings, replayed: &Replayed) -> Option<String> {
     let text = run.schedule.as_deref().filter(|text| text.len() <= SHORT_SCHEDULE);
     let given = replayed.file.as_deref().map(quoted_path).or(text.map(quoted))?;
-    Some(format!("fencepost explore {} --strategy replay --schedule {given}", name(target, settings)))
+    Some(explore_by(target, settings, &given))
+}
+
+/// The command line that tells the run step by step; where it was not recorded, it is recorded first. `None` where it can be
+/// neither.
+fn story(run: &Run, target: &Target, settings: &Settings, replayed: Option<&Replayed>) -> Option<String> {
+    if let Some(file) = &run.record {
+        return Some(explore_by(target, settings, &quoted_path(file)));
+    }
+    match replayed {
+        Some(replayed) => explore(run, target, settings, replayed),
+        None if run.interactive.is_some() => None,
+        None => {
+            let again = run.replay_by_seed(target, settings, run.first_seed());
+            let told = explore_by(target, settings, UNRECORDED);
+            Some(format!("{again} --record {UNRECORDED}; {told}"))
+        }
+    }
+}
+
+/// The command line that follows the schedule in `given`.
+pub(super) fn explore_by(target: &Target, settings: &Settings, given: &str) -> String {
+    format!("fencepost explore {} --strategy replay --schedule {given}", name(target, settings))
 }
 
 fn replay_file(target: &Target, settings: &Settings, file: &Path) -> String {

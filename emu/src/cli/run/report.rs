@@ -81,6 +81,8 @@ pub(super) struct Report {
     undone: Option<Undone>,
     /// The command line that gives this run again.
     replay: Option<String>,
+    /// The command line that tells this run step by step.
+    story: Option<String>,
     /// The schedule, if it was recorded.
     schedule: Option<String>,
     /// The command line that tells whether cores hang where the schedule ends.
@@ -134,12 +136,14 @@ pub(super) struct Asked<'a> {
     pub(super) replay: Option<String>,
     /// The command line that explores from the schedule's end.
     pub(super) explore: Option<String>,
+    /// The command line that tells the run.
+    pub(super) story: Option<String>,
 }
 
 impl Report {
     /// The report of `run`.
     pub(super) fn new(run: &mut Run, asked: Asked) -> Report {
-        let Asked { target, image, settings, seed, point, took, has_rested, replay, explore } = asked;
+        let Asked { target, image, settings, seed, point, took, has_rested, replay, explore, story } = asked;
         let ended = how(run, point);
         let fault = match run.stop() {
             Some(Stop::Faulted { core, pc, fault }) => Some(FaultReport::new(run, image, core, pc, fault)),
@@ -176,6 +180,7 @@ impl Report {
             debug_console: run.debug_console(),
             undone: Undone::of(run.script_left()),
             replay,
+            story,
             schedule: None,
             explore,
             missed: point.filter(|_| ended != How::Reached).map(ToString::to_string),
@@ -228,6 +233,9 @@ impl Report {
         if let Some(replay) = &self.replay {
             note(&format!("replay   {}", paint(replay, Colour::Faint, coloured)));
         }
+        if let Some(story) = &self.story {
+            note(&format!("story    {}", paint(story, Colour::Faint, coloured)));
+        }
     }
 
     /// Writes to standard error how the run ended, and where it faulted.
@@ -249,7 +257,7 @@ impl Report {
         };
         note(&format!("ended    {text}"));
         if let (How::ScheduleEnd, Some(explore)) = (self.ended, &self.explore) {
-            note("         whether its cores wait for ever then, exploration can tell:");
+            note("         whether its cores wait for ever then, exploration can tell if it has written the schedule:");
             note(&format!("         {explore}"));
         }
         for place in self.fault.iter().flat_map(FaultReport::places) {

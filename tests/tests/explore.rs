@@ -9,6 +9,7 @@ mod explore {
     mod memory_types;
     mod programs;
     mod replay;
+    mod sampling;
     mod second_opinion;
     mod stories;
     mod strategies;

@@ -108,7 +108,7 @@ fn wiring(random: &mut Random, cores: usize, with: Gaps) -> Wiring {
             Wiring::IoApic(lines.into_iter().map(pin).collect())
         }
         _ => Wiring::Pic {
-            masked: 0xff & !line_bits(&LINES) | if random.one_in(4) { 1 << LINES[0] } else { 0 },
+            masked: !line_bits(&LINES) | if random.one_in(4) { 1 << LINES[0] } else { 0 },
             levels: if random.one_in(2) && with.storms { 1 << LINES[0] } else { 0 },
         },
     }
@@ -264,7 +264,7 @@ impl Make<'_> {
             (0..=4, _) => out(code, PortWrite::Line { line, is_high: !self.random.one_in(3) }),
             (5..=6, Wiring::IoApic(_)) => code.push(Instruction::Mask(is_masked)),
             (5..=6, Wiring::Pic { .. }) => {
-                let others = 0xff & !line_bits(&LINES);
+                let others = !line_bits(&LINES);
                 out(code, PortWrite::PicMask(others | if is_masked { 1 << line } else { 0 }));
             }
             _ => self.end(code),

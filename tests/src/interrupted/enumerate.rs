@@ -51,7 +51,7 @@ struct Frame {
 /// What a program can come to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ends {
-    /// The final states, as [`name`] shows them.
+    /// The final states: where each core is, its registers, and the variables.
     pub finals: BTreeSet<String>,
     /// Whether it can wait for ever, or go round.
     pub hang: Option<Hang>,

@@ -6,6 +6,7 @@
 //! cargo run --release -p fencepost-tests --example fuzz -- elf 100000
 //! cargo run --release -p fencepost-tests --example fuzz -- schedules 100000
 //! cargo run --release -p fencepost-tests --example fuzz -- litmus 100000
+//! cargo run --release -p fencepost-tests --example fuzz -- explored 2000
 //! ```
 //!
 //! A third argument is the first seed, so that `code 1 17` is the case of seed 17 alone.
@@ -17,7 +18,7 @@ use std::io::IsTerminal;
 use std::ops::Range;
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: fuzz code|interrupts|elf|schedules|litmus COUNT [FIRST-SEED]";
+const USAGE: &str = "usage: fuzz code|interrupts|elf|schedules|litmus|explored COUNT [FIRST-SEED]";
 /// The last argument of a worker.
 const WORKER: &str = "worker";
 /// How often progress is shown, in cases.

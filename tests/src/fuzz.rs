@@ -6,11 +6,13 @@
 //! - a panic, also one in a callback from C, which ends the process;
 //! - a case that takes longer than [`LONGEST_CASE`];
 //! - memory beyond [`MOST_MEMORY_KIB`], or that grows from case to case up to it;
-//! - a schedule that is not what was recorded: each guest's run is replayed, with and without the fast engine.
+//! - a schedule that is not what was recorded: each guest's run is replayed, with and without the fast engine;
+//! - an exploration that finds something else than brute force.
 
 mod campaign;
 mod code;
 mod elf;
+mod explored;
 mod instructions;
 mod interrupts;
 mod litmus;
@@ -42,13 +44,15 @@ pub enum Kind {
     Schedules,
     /// Litmus tests with errors.
     Litmus,
+    /// Programs with interrupts, explored and by brute force.
+    Explored,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 5] = [Kind::Code, Kind::Interrupts, Kind::Elf, Kind::Schedules, Kind::Litmus];
+    pub const ALL: [Kind; 6] = [Kind::Code, Kind::Interrupts, Kind::Elf, Kind::Schedules, Kind::Litmus, Kind::Explored];
 
-    /// `code`, `interrupts`, `elf`, `schedules` or `litmus`.
+    /// `code`, `interrupts`, `elf`, `schedules`, `litmus` or `explored`.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Code => "code",
@@ -56,6 +60,7 @@ impl Kind {
             Kind::Elf => "elf",
             Kind::Schedules => "schedules",
             Kind::Litmus => "litmus",
+            Kind::Explored => "explored",
         }
     }
 
@@ -75,6 +80,7 @@ impl Kind {
             Kind::Elf => elf::case(seed),
             Kind::Schedules => schedules::case(seed),
             Kind::Litmus => litmus::case(seed),
+            Kind::Explored => explored::case(seed),
         }
     }
 }

@@ -4,4 +4,5 @@
 pub mod brute_force;
 pub mod fuzz;
 pub mod guest;
+pub mod interrupted;
 mod random;

@@ -10,6 +10,8 @@ mod explore {
     mod programs;
     mod recorded;
     mod replay;
+    mod sampling;
+    mod second_opinion;
     mod steps;
     mod stories;
     mod strategies;

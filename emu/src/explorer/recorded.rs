@@ -338,6 +338,7 @@ struct Teller {
     handlers: Handlers,
     /// Who went on last.
     last: Option<CoreId>,
+    switches: usize,
 }
 
 /// Where a core is.

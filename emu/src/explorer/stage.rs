@@ -22,7 +22,7 @@ use crate::processor::Processor;
 use crate::store_buffer::{Entry, StoreBuffer, StoreKind};
 use crate::trace::{Event, Fault};
 use fencepost_devices::{PhysAddr, Space, Ticks, Width};
-use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess};
+use iced_x86::{Formatter, Instruction, InstructionInfoFactory, Mnemonic, NasmFormatter, OpAccess, OpKind};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -856,7 +856,10 @@ fn kind_of(instruction: &Instruction) -> Kind {
     );
     let mut factory = InstructionInfoFactory::new();
     let operands = factory.info(instruction).used_memory();
-    let touches = operands.iter().any(|operand| !matches!(operand.access(), OpAccess::None | OpAccess::NoMemAccess));
+    // The load of a segment register reads its descriptor.
+    let loads_segment = instruction.op0_kind() == OpKind::Register && instruction.op0_register().is_segment_register();
+    let touches = loads_segment
+        || operands.iter().any(|operand| !matches!(operand.access(), OpAccess::None | OpAccess::NoMemAccess));
     if is_quiet && !touches { Kind::Local } else { Kind::Operation(class) }
 }
 

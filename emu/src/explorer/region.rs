@@ -148,7 +148,7 @@ impl Region {
     }
 
     /// Likewise, but no farther than the choices are those of a schedule that begins with `given`. Where they are not, or there
-    /// is no region, it is one at the very beginning from which no such schedule [can be followed](Region::strays).
+    /// is no region, it is one at the very beginning from which no such schedule can be followed.
     pub fn along(given: &[Choice], start: impl Fn() -> Machine, max_steps: u64, time: Option<Duration>) -> Region {
         let strays = match Region::seek(start(), Some(given), max_steps, time) {
             Ok(region) if region.strays.is_none() => return region,

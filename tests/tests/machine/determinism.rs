@@ -8,6 +8,7 @@ use super::testbed::*;
 use fencepost::loader::Image;
 use fencepost::machine::{Machine, Settings, Stop};
 use fencepost::memory_model::MemoryModel;
+use fencepost::processor::Processor;
 use fencepost::runner::{Policy, Runner, Slices};
 use fencepost::schedule::Schedule;
 use rayon::prelude::*;
@@ -159,7 +160,7 @@ fn a_guest_that_faults_is_the_same_by_seed_by_schedule_and_from_a_snapshot() {
 struct Golden {
     /// `program/variant`, or `random-N` for a guest that is assembled here.
     guest: String,
-    /// Guest, cores, model, seed, mean slice and bound on steps, as written.
+    /// Guest, cores, model with `@processor` unless that is `intel`, seed, mean slice and bound on steps, as written.
     words: Vec<String>,
     hashes: [u64; 2],
 }
@@ -187,9 +188,11 @@ impl Golden {
                 (Image::from_elf(name, program.image.to_vec()).expect("it is an executable"), variant)
             }
         };
-        let model = MemoryModel::named(&self.words[2]).expect("a memory model");
+        let (model, processor) = self.words[2].split_once('@').unwrap_or((&self.words[2], "intel"));
+        let model = MemoryModel::named(model).expect("a memory model");
+        let processor = Processor::named(processor).expect("a processor");
         let slices = if number(4) == 0 { Slices::AnyMagnitude } else { Slices::Around(number(4)) };
-        let settings = Settings { command_line: args.to_owned(), ..settings(model, cores) };
+        let settings = Settings { command_line: args.to_owned(), processor, ..settings(model, cores) };
         Some(Cell { image, settings, seed: number(3), slices, max_steps: number(5) })
     }
 

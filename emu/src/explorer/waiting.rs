@@ -82,6 +82,8 @@ pub struct Hangs {
 struct Rounds {
     /// The linear addresses of the operations that each core performs.
     loops: Vec<BTreeSet<u64>>,
+    /// Whether each core comes to its end, from which interrupts take it again and again.
+    ends: Vec<bool>,
     /// Whether memory or devices are not always the same.
     changes: bool,
 }
@@ -112,7 +114,9 @@ impl Explorer {
             let waiting = waiting(&mut self.world, first, &rounds);
             let left = left(&mut self.world, first, &rounds);
             let limits = Limits { states: MOST_AFTERWARDS, threads: 1, ..*limits };
-            let outlook = self.outlook(first, &waiting, &left, trap.interrupts, &limits, &mut outlooks);
+            let is_awaited = |(core, _): &&(CoreId, u64)| !rounds.ends[core.index()];
+            let awaited: Vec<CoreId> = waiting.iter().filter(is_awaited).map(|(core, _)| *core).collect();
+            let outlook = self.outlook(first, awaited, &left, trap.interrupts, &limits, &mut outlooks);
             if outlook != Outlook::Never {
                 hangs.unsettled.insert(Unsettled { waiting, left, outlook });
                 continue;
@@ -131,11 +135,12 @@ impl Explorer {
         hangs
     }
 
-    /// What comes of those that are `waiting` in `state` once those that have `left` go on.
+    /// What comes of those that are `awaited` in `state` once those that have `left` go on. If none are, since all that go round
+    /// have come to their end and are only interrupted there, the question is whether that ever ceases.
     fn outlook(
         &mut self,
         state: &State,
-        waiting: &[(CoreId, u64)],
+        awaited: Vec<CoreId>,
         left: &[CoreId],
         interrupts: Interrupts,
         limits: &Limits,
@@ -156,11 +161,13 @@ impl Explorer {
             return known;
         }
         world.interrupts = interrupts;
-        world.awaited = waiting.iter().map(|(core, _)| *core).collect();
+        let is_any_end = awaited.is_empty();
+        world.awaited = awaited;
         let found = exhaustive::explore(world, &state, limits);
         world.awaited.clear();
         let is_patched = !world.stage.patches().take_both().is_empty();
-        let outlook = if found.cuts.contains(&Cut::Beyond(Beyond::ComesToItsEnd)) {
+        let comes_to_its_end = found.cuts.contains(&Cut::Beyond(Beyond::ComesToItsEnd));
+        let outlook = if comes_to_its_end || is_any_end && !found.finals.is_empty() {
             Outlook::Ends
         } else if found.cuts.is_empty() && !is_patched {
             Outlook::Never
@@ -241,10 +248,14 @@ fn follow(
 /// What cores do from `first` on, a state of a trap.
 fn rounds(world: &mut World, sharing: Option<&Sharing>, first: &State, interrupts: Interrupts) -> Rounds {
     world.interrupts = interrupts;
-    let mut rounds = Rounds { loops: vec![BTreeSet::new(); first.cores.len()], changes: false };
+    let count = first.cores.len();
+    let mut rounds = Rounds { loops: vec![BTreeSet::new(); count], ends: vec![false; count], changes: false };
     let mut seen = HashSet::from([fingerprint(first)]);
     let mut open = vec![first.clone()];
     while let Some(state) = open.pop() {
+        for (index, ends) in rounds.ends.iter_mut().enumerate() {
+            *ends |= *world.op(&state, CoreId(index as u8)) == Op::Finished;
+        }
         for step in world.possible_steps(&state) {
             let mut locals = locals(&state);
             let mut after = world.after(&state, step, &mut Vec::new());

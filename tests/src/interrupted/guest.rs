@@ -34,11 +34,15 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Which code and instruction is at `address`.
+    /// Which code and instruction is at `address`, or which code's end it is right behind: a core rests behind the mark that
+    /// was in the shadow of STI.
     pub(super) fn place(&self, address: u64) -> Option<(usize, usize)> {
-        self.places.get(&address).copied()
+        self.places.get(&address).or_else(|| self.places.get(&(address - MARK))).copied()
     }
 }
+
+/// Bytes of a mark.
+const MARK: u64 = 3;
 
 /// Where a variable is.
 pub(super) fn address(variable: Variable) -> u64 {

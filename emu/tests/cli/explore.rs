@@ -106,7 +106,7 @@ fn what_is_saved_can_be_replayed_even_of_a_guest_that_never_ends() {
     let folder = Folder::new().with("never.elf", &Elf::default().file(REGION_THEN_LOOP));
     let said = folder.run("explore never.elf --save saved").exits_with(1);
     for words in [
-        "(livelock: behind the region, core 0 at 0x100008, core 1 at 0x100008)",
+        "(livelock: behind the region, core 0 at 0x100006, core 1 at 0x100006)",
         "given up after ",
         " steps; core 0 is at 0x100008, core 1 is at 0x100008",
     ] {
@@ -145,7 +145,7 @@ fn an_interrupt_is_told_with_what_it_comes_into_and_what_its_handler_does() {
     let story = [
         "HAPPENED is 0",
         "hlt\n        an interrupt comes before it: the handler is entered",
-        "HAPPENED = 1, buffered [HAPPENED=1]",
+        "HAPPENED = 1\n",
         "iretq\n        the handler has ended",
     ];
     let places: Vec<_> = story.iter().map(|part| said.stdout.find(part)).collect();
@@ -177,7 +177,8 @@ fn explore_and_fences_give_the_same_reasons_for_no_answer() {
         said.stdout.lines().filter(|line| line.contains("cut off")).map(str::to_owned).collect::<Vec<_>>()
     });
     assert_eq!(reasons[0], reasons[1]);
-    assert!(matches!(reasons[0].as_slice(), [it] if it.contains("core 0 reads the time at 0x")), "{reasons:?}");
+    let of_cores = [0, 1].map(|core| format!("  cut off: core {core} reads the time at 0x100000, rdtsc"));
+    assert_eq!(reasons[0], of_cores);
 }
 
 #[test]

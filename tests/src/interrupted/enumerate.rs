@@ -91,7 +91,11 @@ struct Edge {
     is_prompt: bool,
 }
 
-/// What `program` can come to under `model`; `None` when there are more than `most` states on the way.
+/// Handlers that are entered out of one another: where there are so many, they may well be without end, and states with them.
+const MOST_NESTED: usize = 16;
+
+/// What `program` can come to under `model`; `None` when there are more than `most` states on the way, or handlers within
+/// handlers without end.
 pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<Ends> {
     let first = State::first(program);
     let mut numbers = HashMap::from([(first.clone(), 0)]);
@@ -110,6 +114,9 @@ pub fn enumerate(program: &Program, model: Model, most: usize) -> Option<Ends> {
             left.push(number);
         }
         for (next, is_prompt) in successors {
+            if next.cores.iter().any(|core| core.frames.len() >= MOST_NESTED) {
+                return None;
+            }
             let known = *numbers.entry(next.clone()).or_insert(before.len());
             if known == before.len() {
                 before.push(Vec::new());
@@ -252,7 +259,6 @@ impl State {
         let core = &mut self.cores[core];
         let Core { code, next, is_equal, is_open, .. } = *core;
         core.frames.push(Frame { code, next, is_equal, is_open });
-        assert!(core.frames.len() < 16, "handlers here nest a few times at most");
         (core.code, core.next) = (program.handler_of(vector), 0);
         (core.is_open, core.is_shadowed, core.is_halted) = (false, false, false);
     }

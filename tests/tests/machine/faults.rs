@@ -181,15 +181,16 @@ fn a_fault_at_the_end_of_a_long_run_is_the_same() {
 }
 
 #[test]
-fn an_instruction_that_would_fault_makes_no_access_early_but_faults_as_a_whole() {
-    let last: [Code; 4] = [
+fn an_instruction_that_would_fault_makes_no_store_early_but_faults_as_a_whole() {
+    // And how many loads it makes before that.
+    let last: [(Code, usize); 4] = [
         // ENTER stores to the alias, loads, and stores to the read-only page below it.
-        &|a| a.enter(16, 2),
-        &|a| a.add(qword_ptr(READ_ONLY), rax),
-        &|a| a.mov(qword_ptr(MISSING - 5), rax),
-        &|a| a.pop(qword_ptr(MISSING)),
+        (&|a| a.enter(16, 2), 0),
+        (&|a| a.add(qword_ptr(READ_ONLY), rax), 1),
+        (&|a| a.mov(qword_ptr(MISSING - 5), rax), 0),
+        (&|a| a.pop(qword_ptr(MISSING)), 1),
     ];
-    for last in last {
+    for (last, loads) in last {
         for model in MemoryModel::ALL {
             let code = |a: &mut CodeAssembler| {
                 a.mov(esp, READ_ONLY as u32 + 0x1008)?;
@@ -201,6 +202,8 @@ fn an_instruction_that_would_fault_makes_no_access_early_but_faults_as_a_whole()
             let mut t = paged(model, &[&code, &other]);
             t.steps(0, 3);
             let before = t.core(0).clone();
+            (0..loads).for_each(|_| t.access(0));
+            assert_eq!(t.core(0).partial.len(), loads, "{:#x} under {model}", before.cpu.linear_pc());
             t.access(0);
             let (pc, _) = t.fault();
             let mut after = t.core(0).clone();

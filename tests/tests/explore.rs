@@ -1,6 +1,7 @@
 //! Exploration of guest programs: outcomes, proofs, replays, waiting for ever, explanations, fences.
 
 mod explore {
+    mod cases;
     mod fences;
     mod guests;
     mod hangs;

@@ -4,16 +4,14 @@
 //! FENCEPOST_SAMPLES=20000 cargo test --release -p fencepost-tests --test explore sampling
 //! ```
 
+use super::cases;
 use super::guests::*;
 use fencepost::explorer::survey::{Outcome, Survey, Surveyor};
 use fencepost::explorer::{Limits, Plan, Strategy};
-use fencepost::loader::Image;
 use fencepost::machine::Settings;
 use fencepost::memory_model::MemoryModel;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Programs of Fencepost's own that are soon explored, with and without what is wrong.
 const PROGRAMS: [&str; 10] = [
@@ -60,41 +58,17 @@ fn nothing_is_sampled_of_programs_that_exploration_does_not_list() {
 
 #[test]
 fn nothing_is_sampled_of_cases_that_exploration_does_not_list() {
-    let Some(folder) = cases() else { return };
+    let Some(folder) = cases::folder() else { return };
     let wrong: Vec<String> = CASES
         .par_iter()
-        .enumerate()
-        .flat_map(|(index, (name, cores, defined))| {
-            let built = built(&folder, index, name, defined);
+        .flat_map(|(name, cores, defined)| {
+            let built = cases::built(&folder, "sampled", name, defined);
             let settings = Settings { cores: *cores, ..Settings::default() };
             let mut guest = surveyor(built, settings, false).expect("a case has a region");
             unlisted(&mut guest, &format!("{name} {defined:?}"))
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// The cases, which lie beside the project, not in it, where they can be built.
-fn cases() -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/cases");
-    if !folder.join("build.sh").is_file() {
-        eprintln!("skipped: there are no cases beside the project");
-        return None;
-    }
-    if Command::new("gcc").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no gcc to build the cases with");
-        return None;
-    }
-    Some(folder)
-}
-
-fn built(folder: &Path, index: usize, name: &str, defined: &[&str]) -> Image {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sampled-{index}.elf"));
-    let mut build = Command::new("sh");
-    build.arg(folder.join("build.sh")).arg(folder.join(format!("{name}.c"))).arg(&file).args(defined);
-    let built = build.output().expect("there is a shell");
-    assert!(built.status.success(), "{name}: {}", String::from_utf8_lossy(&built.stderr));
-    Image::from_elf(name, std::fs::read(&file).expect("it was just built")).expect("a case is an executable")
 }
 
 /// What sampling comes to under some model, and exploration does not.

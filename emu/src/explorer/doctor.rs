@@ -11,7 +11,7 @@
 
 use super::limits::{Cut, CutPlace};
 use super::own_fence::OwnFence;
-use super::survey::{DOES_NOT_END, Judged, NOTHING_SHARED, Surveyor, WAITS_FOR_WHO_HAS_LEFT};
+use super::survey::{DOES_NOT_END, Judged, NOTHING_SHARED, Surveyor};
 use super::toggles::Toggles;
 use super::{End, Hangs, Limits};
 use crate::memory_model::MemoryModel;
@@ -284,7 +284,7 @@ impl Doctor<'_> {
             return self.given_up();
         }
         if !hangs.unsettled.is_empty() {
-            self.cuts.insert(WAITS_FOR_WHO_HAS_LEFT.into());
+            self.cuts.extend(hangs.unsettled.iter().map(ToString::to_string));
             return Verdict::Unknown;
         }
         if explored.is_complete() && explored.witness().is_some_and(|witness| witness.is_hollow()) {

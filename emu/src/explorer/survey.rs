@@ -33,10 +33,6 @@ pub(super) const DOES_NOT_END: &str = "the guest does not end after its region, 
 pub(super) const NOTHING_SHARED: &str = "nothing that a core does in the region can be seen by another: no memory is shared \
      there; let `xchg bx, bx` stand before the accesses that matter and `xchg cx, cx` behind them, on every core that takes part";
 
-/// Why nothing is right when a core waits in the region for another that has left it.
-pub(super) const WAITS_FOR_WHO_HAS_LEFT: &str = "cores wait in the region for what others do that have left it; \
-     let `xchg cx, cx` stand behind what ends their waiting";
-
 /// A guest at the beginning of its region, to be explored under one model after another.
 pub struct Surveyor {
     image: Image,
@@ -690,7 +686,7 @@ impl Survey {
     /// Everything that makes it incomplete, in words.
     pub fn reasons(&self) -> Vec<String> {
         let endless = self.outcomes.contains_key(&Outcome::Unfinished).then(|| DOES_NOT_END.to_owned());
-        let waits = (!self.unsettled.is_empty()).then(|| WAITS_FOR_WHO_HAS_LEFT.to_owned());
+        let waits = self.unsettled.iter().map(ToString::to_string);
         let hollow = self.is_hollow().then(|| NOTHING_SHARED.to_owned());
         self.cuts().iter().map(ToString::to_string).chain(endless).chain(waits).chain(hollow).collect()
     }

@@ -56,6 +56,22 @@ pub struct Unsettled {
     pub outlook: Outlook,
 }
 
+impl std::fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let waiting: Vec<String> = self.waiting.iter().map(|(core, pc)| format!("{core} at {pc:#x}")).collect();
+        let left: Vec<String> = self.left.iter().map(ToString::to_string).collect();
+        let (waiting, left) = (waiting.join(", "), left.join(", "));
+        write!(f, "cores wait in the region ({waiting}) that others have left ({left}), ")?;
+        match self.outlook {
+            Outlook::Never => f.write_str("for ever"),
+            Outlook::Ends => f.write_str(
+                "until one of those goes on: let `xchg cx, cx` stand behind what ends the waiting, or begin the region later",
+            ),
+            Outlook::Unknown => f.write_str("and whether what those do next ends the waiting was not found out"),
+        }
+    }
+}
+
 /// What comes of cores that wait, once those that have left the region go on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Outlook {

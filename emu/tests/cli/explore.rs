@@ -78,7 +78,8 @@ fn cores_that_only_go_round_are_told_by_where_they_are() {
     let folder = Folder::new().with("loop.elf", &Elf::default().file(LOOP));
     let said = folder.run("explore loop.elf --whole").exits_with(1);
     for words in [
-        "tso: NOTHING TO PROVE, 1 state, 1 execution, ",
+        "tso: NOTHING TO PROVE (nothing that a core does in the region can be seen by another",
+        "), 1 state, 1 execution, ",
         "all cores entered, 0 shared accesses",
         "comes about under sc, too, so that no fence helps",
         "(0 context switches and 0 delayed drains, as few as there can be)",

@@ -207,11 +207,7 @@ impl ModelReport {
     }
 
     fn text(&self, symbols: &Symbols, cores: u8, coloured: bool) -> String {
-        let bound = match (self.complete, self.hollow) {
-            (true, _) => "complete",
-            (false, true) => "NOTHING TO PROVE",
-            (false, false) => "NOT COMPLETE",
-        };
+        let bound = self.bound();
         let prompt = if self.prompt { " as long as interrupts come at once" } else { "" };
         let mut text = format!(
             "{}: {bound}{prompt}, {}, {}, {:.1} ms; {}\n",
@@ -221,7 +217,8 @@ impl ModelReport {
             self.seconds * 1e3,
             self.seen(cores),
         );
-        for cut in &self.cuts {
+        // A single reason stands in the first line.
+        for cut in self.cuts.iter().filter(|_| self.cuts.len() > 1) {
             text += &format!("  cut off: {cut}\n");
         }
         let head = [("outcome", Align::Left), ("states", Align::Right), ("", Align::Left), ("replay", Align::Left)];
@@ -261,6 +258,20 @@ impl ModelReport {
 }
 
 impl ModelReport {
+    /// The verdict, and what limits it.
+    fn bound(&self) -> String {
+        let word = match (self.complete, self.hollow) {
+            (true, _) => return "complete".into(),
+            (false, true) => "NOTHING TO PROVE",
+            (false, false) => "NOT COMPLETE",
+        };
+        match self.cuts.as_slice() {
+            [] => word.into(),
+            [only] => format!("{word} ({only})"),
+            [first, others @ ..] => format!("{word} ({first}, and {} more)", counted(others.len() as u64, "reason")),
+        }
+    }
+
     /// Who took part, and how much of it others could see.
     fn seen(&self, cores: u8) -> String {
         let who = match self.entered.as_slice() {

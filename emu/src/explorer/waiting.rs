@@ -28,6 +28,8 @@ use std::time::Instant;
 /// States in which what cores do that have left the region is followed, to find out whether that ends the others' waiting.
 /// Where there are more, the waiting is said not to be settled.
 pub(super) const MOST_AFTERWARDS: usize = 50_000;
+/// And in all that is waited in together.
+const MOST_AFTERWARDS_IN_ALL: usize = 1_000_000;
 
 /// Cores that wait for ever: no schedule leads out.
 pub struct Hang {
@@ -119,6 +121,7 @@ impl Explorer {
         let states = states(&mut self.world, &start.0, &explored.found, &firsts);
         let mut known: BTreeMap<(String, bool), usize> = BTreeMap::new();
         let mut outlooks = HashMap::new();
+        let mut states_left = MOST_AFTERWARDS_IN_ALL;
         for mut trap in traps {
             trap.interrupts = trap.interrupts.max(explored.interrupts);
             if limits.time.is_some_and(|time| began.elapsed() > time) {
@@ -129,10 +132,12 @@ impl Explorer {
             let rounds = rounds(&mut self.world, explored.found.sharing.as_ref(), first, trap.interrupts);
             let waiting = waiting(&mut self.world, first, &rounds);
             let left = left(&mut self.world, first, &rounds);
-            let limits = Limits { states: MOST_AFTERWARDS, threads: 1, ..*limits };
+            let time = limits.time.map(|time| time.saturating_sub(began.elapsed()));
+            let limits = Limits { states: MOST_AFTERWARDS.min(states_left), time, threads: 1, ..*limits };
             let is_awaited = |(core, _): &&(CoreId, u64)| !rounds.ends[core.index()];
             let awaited: Vec<CoreId> = waiting.iter().filter(is_awaited).map(|(core, _)| *core).collect();
-            let outlook = self.outlook(first, awaited, &left, trap.interrupts, &limits, &mut outlooks);
+            let (outlook, met) = self.outlook(first, awaited, &left, trap.interrupts, &limits, &mut outlooks);
+            states_left = states_left.saturating_sub(met);
             if outlook != Outlook::Never {
                 hangs.unsettled.insert(Unsettled { waiting, left, outlook });
                 continue;
@@ -152,7 +157,8 @@ impl Explorer {
     }
 
     /// What comes of those that are `awaited` in `state` once those that have `left` go on. If none are, since all that go round
-    /// have come to their end and are only interrupted there, the question is whether that ever ceases.
+    /// have come to their end and are only interrupted there, the question is whether that ever ceases. Tells how many states were
+    /// met.
     fn outlook(
         &mut self,
         state: &State,
@@ -161,9 +167,9 @@ impl Explorer {
         interrupts: Interrupts,
         limits: &Limits,
         known: &mut HashMap<u128, Outlook>,
-    ) -> Outlook {
+    ) -> (Outlook, usize) {
         if left.is_empty() {
-            return Outlook::Never;
+            return (Outlook::Never, 0);
         }
         let world = &mut self.world;
         let mut state = state.clone();
@@ -174,7 +180,7 @@ impl Explorer {
         }
         let key = fingerprint(&(&state, interrupts));
         if let Some(&known) = known.get(&key) {
-            return known;
+            return (known, 0);
         }
         world.interrupts = interrupts;
         let is_any_end = awaited.is_empty();
@@ -191,7 +197,7 @@ impl Explorer {
             Outlook::Unknown
         };
         known.insert(key, outlook);
-        outlook
+        (outlook, found.met.len())
     }
 }
 

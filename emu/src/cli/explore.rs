@@ -154,10 +154,10 @@ Words:
   state            where every core is, what its buffer holds, memory and devices
                    at one moment; equal ones are met once, and those between
                    which order makes no difference are not counted
-  execution        a way from the region's beginning to a state in which nothing
-                   more is possible, as far as ways differ in their last step
-  delayed drain    a store that others could see leaves its buffer only after
-                   another core has gone on, or not before the run ends
+  execution        an arrival at a state in which nothing more is possible, from
+                   whichever state before it
+  delayed drain    a store that others could see leaves its buffer after another
+                   core has gone on, or is still there when the run ends
   shared access    an instruction of a core that touches memory which another
                    core, or a device, accesses, too, and one of them writes
   complete         nothing was cut off: what is not listed cannot happen
@@ -165,8 +165,9 @@ Words:
 Exit codes: 0 every outcome is there and none is a violation, 1 a violation: an
 exit code other than 0, a fault, a deadlock or livelock, an outcome that the
 program's stanza does not list or one that must be reached and cannot,
-2 bad use or bad input, 3 a bound was reached before an answer, or nothing in the
-region could be seen by another core, so that there is nothing to prove.";
+2 bad use or bad input, 3 no answer: a bound was reached first, only some orders
+were tried, the marks are exchanged, or nothing in the region could be seen by
+another core, so that there is nothing to prove.";
 
 impl Explore {
     /// Explores.

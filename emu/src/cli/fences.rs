@@ -119,7 +119,8 @@ impl Fences {
             stdout::print(&rows.iter().map(|row| row.text(coloured)).collect::<Vec<_>>().join("\n"))?;
         }
         let is_wrong = rows.iter().any(|row| row.findings.violated);
-        let is_unknown = rows.iter().any(|row| !row.findings.complete);
+        let has_no_answer = |it: &Findings| !it.complete || it.violated && it.cures.is_empty() && it.larger_untried;
+        let is_unknown = rows.iter().any(|row| has_no_answer(&row.findings));
         Ok(if is_unknown {
             3
         } else if is_wrong {
@@ -170,7 +171,7 @@ impl Row {
         }
         text += &self.own_fences(coloured);
         if *larger_untried {
-            text += "  Sets of more places than --most were not tried.\n";
+            text += "  Sets of more places than --most were not tried: raise it.\n";
         }
         if !complete && *violated {
             text += match cures.is_empty() {

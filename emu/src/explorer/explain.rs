@@ -9,15 +9,16 @@ use super::sharing::Sharing;
 use super::state::{State, Step, World};
 use super::strategy::exhaustive;
 use super::survey::cores;
-use super::switches::{Count, Switches, is_delayed_drain, left_behind};
+use super::switches::{Count, Switches, left_behind};
 use super::{Explored, Explorer, Start};
 use crate::choice::Choice;
 use crate::core::CoreId;
 use crate::machine::Stop;
 use crate::store_buffer::{Entry, StoreKind};
 use crate::trace::Fault;
+use fencepost_devices::PhysAddr;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -317,11 +318,9 @@ fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> 
     let mut choices = Vec::new();
     let mut state = first.clone();
     let mut handlers = Handlers::of(first.cores.len());
-    let (mut switches, mut delayed_drains, mut last) = (0, 0, None);
+    let (mut switches, mut last) = (0, None);
     for &step in steps {
         let (mut row, next) = row(world, &state, step, &mut choices);
-        row.is_delayed = is_delayed_drain(sharing, &state, step, last);
-        delayed_drains += usize::from(row.is_delayed);
         follow(world, (&state, &next), step, &mut handlers, &mut row);
         state = next;
         match step {
@@ -334,6 +333,7 @@ fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> 
         rows.push(row);
     }
     let left_behind = left_behind(sharing, &state, last);
+    let delayed_drains = mark_delayed_drains(&mut rows, |at| sharing.is_private(PhysAddr(at.address), at.length));
     let stuck = stuck(world, &state, &mut handlers);
     Explanation {
         rows,
@@ -349,6 +349,34 @@ fn tell(world: &mut World, first: &State, steps: &[Step], sharing: &Sharing) -> 
         choices,
         pixels_from: None,
     }
+}
+
+/// Marks in `rows` the drains of stores that are not private and whose core was not the only one to go on since they executed;
+/// returns how many there are.
+pub(super) fn mark_delayed_drains(rows: &mut [Row], is_private: impl Fn(Touched) -> bool) -> usize {
+    // What is pending, oldest first, and whether another core has gone on since.
+    let mut pending: HashMap<CoreId, Vec<(Stored, bool)>> = HashMap::new();
+    let mut count = 0;
+    for row in rows {
+        let Some(core) = row.core else { continue };
+        if row.pc.is_some() {
+            let others = pending.iter_mut().filter(|(other, _)| **other != core);
+            others.flat_map(|(_, stores)| stores).for_each(|(_, is_late)| *is_late = true);
+        }
+        let stores = pending.entry(core).or_default();
+        for effect in &row.effects {
+            match *effect {
+                Effect::Store { stored, buffered: true } => stores.push((stored, false)),
+                Effect::Drain { stored } => {
+                    let at = stores.iter().position(|(it, _)| *it == stored);
+                    row.is_delayed = at.is_some_and(|at| stores.remove(at).1) && !is_private(stored.touched());
+                    count += usize::from(row.is_delayed);
+                }
+                _ => (),
+            }
+        }
+    }
+    count
 }
 
 /// Notes in `row`, which is what `step` does between two states, which of its core's code does it, and whether that ends.

@@ -15,7 +15,7 @@
 //! in the middle of a part that is very long, all.
 
 use super::Misfit;
-use super::explain::{Effect, Explanation, Row, Stored};
+use super::explain::{Effect, Explanation, Row, Stored, mark_delayed_drains};
 use super::handlers::{Handlers, Level};
 use super::op::Place;
 use super::shared::Shared;
@@ -303,10 +303,7 @@ pub(super) fn tell(
 /// Counts the delayed drains of `told`: of stores that others could see, which is known only once all is told.
 fn with_delayed_drains(mut told: Explanation) -> Explanation {
     let shared = Shared::of(&told);
-    for row in &mut told.rows {
-        row.is_delayed &= row.effects.iter().any(|effect| shared.has(effect));
-    }
-    told.delayed_drains = told.rows.iter().filter(|row| row.is_delayed).count();
+    told.delayed_drains = mark_delayed_drains(&mut told.rows, |at| !shared.touches(at));
     told
 }
 
@@ -511,8 +508,15 @@ impl Teller {
         let effects = vec![Effect::Drain { stored: pending.remove(index) }];
         let buffer = pending.clone();
         let level = self.level(machine, core);
-        let is_delayed = self.last.is_some_and(|last| last != core);
-        self.rows.push(Row { core: Some(core), pc: None, instruction: None, effects, buffer, is_delayed, level });
+        self.rows.push(Row {
+            core: Some(core),
+            pc: None,
+            instruction: None,
+            effects,
+            buffer,
+            is_delayed: false,
+            level,
+        });
     }
 
     fn push(&mut self, machine: &mut Machine, at: At, effects: Vec<Effect>) {

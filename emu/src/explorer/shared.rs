@@ -55,6 +55,11 @@ impl Shared {
         self.stacks.contains(&(core, stored.address)) && !self.has_bytes(stored.touched())
     }
 
+    /// Whether some of these bytes are seen by others.
+    pub fn touches(&self, touched: Touched) -> bool {
+        self.has_bytes(touched)
+    }
+
     fn has_bytes(&self, touched: Touched) -> bool {
         let is_pixels = self.pixels_from.is_some_and(|first| touched.address >= first);
         is_pixels || touched.bytes().any(|byte| self.parties.get(&byte).is_some_and(Parties::are_several))

@@ -659,9 +659,11 @@ impl Survey {
     }
 
     /// Whether the region has nothing in it that one core does and another could see: then no order of steps differs from
-    /// any other, and that all end well says nothing.
+    /// any other, and that all end well says nothing. What goes wrong in it goes wrong all the same.
     pub fn is_hollow(&self) -> bool {
-        self.explored.is_complete() && self.explored.witness().is_some_and(|witness| witness.is_hollow())
+        let is_wrong = self.outcomes.iter().any(|(outcome, reached)| reached.is_violation(outcome));
+        let has_nothing = self.explored.witness().is_some_and(|witness| witness.is_hollow());
+        self.explored.is_complete() && has_nothing && !is_wrong
     }
 
     /// Whether every state in which nothing more is possible has been met and gone on from.

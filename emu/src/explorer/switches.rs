@@ -232,7 +232,7 @@ pub(super) fn left_behind(sharing: &Sharing, state: &State, last: Option<CoreId>
 }
 
 /// Whether `step` lets a store that others could see leave its buffer only after another core than its own, `last`, has gone on.
-pub(super) fn is_delayed_drain(sharing: &Sharing, state: &State, step: Step, last: Option<CoreId>) -> bool {
+fn is_delayed_drain(sharing: &Sharing, state: &State, step: Step, last: Option<CoreId>) -> bool {
     let Step::Drain(core, index) = step else { return false };
     let entry = &state.cores[core.index()].buffer.entries()[usize::from(index)];
     last.is_some_and(|last| last != core) && !sharing.is_private(entry.address, u64::from(entry.length))

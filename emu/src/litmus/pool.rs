@@ -86,7 +86,18 @@ impl Outcome {
         }
     }
 
-    /// Whether what the test says about its final states is so.
+    /// Whether what the test says about its final states is so; `None` where something was left out that could make it
+    /// otherwise.
+    pub fn answer(&self, quantifier: Quantifier) -> Option<bool> {
+        let is_settled = self.complete
+            || match quantifier {
+                Quantifier::Exists | Quantifier::NotExists => self.positive > 0,
+                Quantifier::Forall => self.positive < self.states.len(),
+            };
+        is_settled.then(|| self.is_validated(quantifier))
+    }
+
+    /// Whether what the test says is so of the final states that were found.
     pub fn is_validated(&self, quantifier: Quantifier) -> bool {
         match quantifier {
             Quantifier::Exists => self.positive > 0,

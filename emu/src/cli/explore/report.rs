@@ -233,16 +233,16 @@ impl ModelReport {
         }
         if let Some(told) = &self.told {
             let Explanation { switches, delayed_drains, is_minimal, untold_rounds, .. } = &told.explanation;
-            let few = match (is_minimal, untold_rounds) {
-                (true, _) => "as few as there can be",
-                (false, None) => "not the fewest",
-                (false, Some(_)) => "as recorded",
-            };
             let plural = if *switches == 1 { "" } else { "es" };
             let drains = counted(*delayed_drains as u64, "delayed drain");
-            let cost = format!("{} context switch{plural} and {drains}", grouped(*switches as u64));
+            let switches = format!("{} context switch{plural}", grouped(*switches as u64));
+            let cost = match (is_minimal, untold_rounds) {
+                (true, _) => format!("{switches}, as few as there can be, and {drains}"),
+                (false, None) => format!("{switches} and {drains}, not the fewest"),
+                (false, Some(_)) => format!("{switches} and {drains}, as recorded"),
+            };
             let under = if told.is_possible_under_sc { " under sc, too, so that no fence helps" } else { "" };
-            text += &format!("\nHow `{}` comes about{under} ({cost}, {few}):\n\n", told.outcome);
+            text += &format!("\nHow `{}` comes about{under} ({cost}):\n\n", told.outcome);
             let most = if untold_rounds.is_some() && !told.tells_all { MOST_ROWS } else { usize::MAX };
             let lines = timeline::lines(&told.explanation, symbols, cores, coloured, most);
             if let Some(untold @ 1..) = untold_rounds {
@@ -341,7 +341,7 @@ impl Row {
             _ => None,
         };
         // A stanza lists what is reported, not screens.
-        let judged = variant.filter(|_| !matches!(outcome, Outcome::Screen(_)));
+        let judged = variant.filter(|_| !matches!(outcome, Outcome::Screen(_) | Outcome::ScheduleEnd));
         let judgement = judged.and_then(|variant| judge(variant, model, reported));
         let schedule = reached.schedule.to_string();
         let replay = match file {

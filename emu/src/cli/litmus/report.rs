@@ -52,7 +52,11 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
         Quantifier::NotExists => "Forbidden",
         Quantifier::Forall => "Required",
     };
-    let answer = if outcome.is_validated(test.quantifier) { "Ok" } else { "No" };
+    let answer = match outcome.answer(test.quantifier) {
+        Some(true) => "Ok",
+        Some(false) => "No",
+        None => "Unknown",
+    };
     let mut text = format!("Test {} {kind} ({})\nStates {}\n", test.name, under.model, outcome.states.len());
     for state in &outcome.states {
         text += &format!("{state}\n");
@@ -60,7 +64,11 @@ pub(super) fn text(explored: &Explored, under: &Under) -> String {
     let negative = outcome.states.len() - outcome.positive;
     text += &format!("{answer}\nWitnesses\nPositive: {} Negative: {negative}\n", outcome.positive);
     text += &format!("Condition {}\n", test.condition_text);
-    text += &format!("Observation {} {:?} {} {negative}\n", test.name, outcome.observation(), outcome.positive);
+    let observation = match outcome.observation() {
+        Observation::Never | Observation::Always if !outcome.complete => "Unknown".into(),
+        known => format!("{known:?}"),
+    };
+    text += &format!("Observation {} {observation} {} {negative}\n", test.name, outcome.positive);
     let bound = if outcome.complete { "complete" } else { "NOT COMPLETE" };
     text += &format!(
         "Explored {bound}, {}, {}, {:.1} ms\n",

@@ -40,6 +40,8 @@ fn explore(world: &mut World, first: &State, plan: &Plan, limits: &Limits) -> Fo
                 found.finals.clear();
             }
             found.transitions = steps.len() as u64;
+            // What was seen from there on is not what was seen on the way.
+            found.witness = None;
             found.lead = steps;
             found
         }

@@ -49,8 +49,8 @@ pub(super) struct Explore {
           value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
     max_states: u64,
 
-    /// Give up after this many seconds, on the way to the mark, again under each model, and again while looking for a
-    /// short way to tell
+    /// Give up after this many seconds, on the way to the mark, again under each model, again with what comes after the region,
+    /// and again while looking for a short way to tell
     #[arg(long, value_name = "SECONDS", help_heading = "Exploration", value_parser = clap::value_parser!(u64).range(1..))]
     time: Option<u64>,
 

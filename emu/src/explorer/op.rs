@@ -65,6 +65,8 @@ pub(super) enum Op {
 pub enum Beyond {
     /// RDTSC, or a device that tells the time: the clocks are no part of explored states.
     ReadsTime,
+    /// RDRAND or RDSEED: one number of many would be followed.
+    DrawsRandom,
     /// A count of a device starts, or its clock is set.
     SetsClock,
     /// A store to bytes that some core executes.
@@ -98,6 +100,7 @@ impl std::fmt::Display for Beyond {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Beyond::ReadsTime => "reads the time",
+            Beyond::DrawsRandom => "draws a random number, of which there are many",
             Beyond::SetsClock => "sets a clock, or starts a count",
             Beyond::StoresToCode => "stores to code that is executed",
             Beyond::ChangesTranslation => "changes how addresses are translated",

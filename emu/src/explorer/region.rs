@@ -33,6 +33,8 @@ pub struct Region {
     before: Vec<Choice>,
     /// The cores that begin it; the others have halted.
     entered: Vec<CoreId>,
+    /// It is the whole guest, whatever marks that has.
+    is_whole: bool,
     /// Where the schedule that was to lead there is another run's.
     strays: Option<Misfit>,
 }
@@ -209,7 +211,12 @@ impl Region {
     /// The region begins where `machine` is now, about to start.
     pub fn whole(machine: Machine) -> Region {
         let entered = cores_of(&vec![true; usize::from(machine.settings().cores)]);
-        Region::here(machine, Vec::new(), entered)
+        Region { is_whole: true, ..Region::here(machine, Vec::new(), entered) }
+    }
+
+    /// Whether it is the whole guest, whatever marks that has.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 
     fn here(mut machine: Machine, mut before: Vec<Choice>, entered: Vec<CoreId>) -> Region {
@@ -220,7 +227,7 @@ impl Region {
         machine.set_break(None);
         machine.take_events();
         let start = machine.snapshot();
-        Region { machine, start, before, entered, strays: None }
+        Region { machine, start, before, entered, is_whole: false, strays: None }
     }
 
     /// The cores that begin it. The others had halted before.

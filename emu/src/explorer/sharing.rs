@@ -25,6 +25,8 @@ pub(super) struct Sharing {
     device_accesses: FxHashSet<(CoreId, u64)>,
     /// A bit set of the cores that take interrupts.
     interrupted: u64,
+    /// And of those that do so at the mark at which their region ends.
+    interrupted_at_mark: u64,
 }
 
 /// What a core may do, met in an exploration.
@@ -36,8 +38,17 @@ pub(super) struct Note {
     /// The local state in which the core performs it, and the linear address of the instruction; `None` of what the processor
     /// does by itself, and of stores whose instruction is over.
     pub(super) of: Option<(LocalId, u64)>,
-    /// It belongs to an interrupt.
-    pub(super) is_interrupt: bool,
+    /// Whether it belongs to an interrupt.
+    pub(super) interrupt: Interrupted,
+}
+
+/// Whether something belongs to an interrupt from outside its core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Interrupted {
+    No,
+    Yes,
+    /// To one that comes to a core at the mark at which its region ends.
+    AtMark,
 }
 
 /// What of an exploration one core does and another could see: without any of it, all orders are alike.
@@ -51,6 +62,9 @@ pub struct Witness {
     pub cores_at_devices: usize,
     /// Cores that are interrupted.
     pub interrupted_cores: usize,
+    /// A bit set of the cores that are interrupted at the mark at which their region ends: they are taken to leave interrupts on
+    /// behind it, which is not looked at.
+    pub interrupted_at_mark: u64,
 }
 
 impl Witness {
@@ -75,7 +89,7 @@ impl Sharing {
     /// Notes what a core may do on a machine with so much RAM. Returns whether a granule was found to be contended that was not
     /// known to be.
     pub(super) fn note(&mut self, note: &Note, ram_bytes: u64) -> bool {
-        let &Note { core, ref op, of, is_interrupt } = note;
+        let &Note { core, ref op, of, interrupt } = note;
         let mut is_news = false;
         touched(core, op, ram_bytes, &mut |granule, seen| {
             is_news |= self.see(granule, seen);
@@ -90,8 +104,13 @@ impl Sharing {
                 self.device_accesses.insert((core, pc));
             }
         }
-        if is_interrupt {
-            self.interrupted |= bit_of(core);
+        match interrupt {
+            Interrupted::No => (),
+            Interrupted::Yes => self.interrupted |= bit_of(core),
+            Interrupted::AtMark => {
+                self.interrupted |= bit_of(core);
+                self.interrupted_at_mark |= bit_of(core);
+            }
         }
         is_news
     }
@@ -111,6 +130,7 @@ impl Sharing {
             device_accesses: self.device_accesses.len(),
             cores_at_devices: at_devices.len(),
             interrupted_cores: self.interrupted.count_ones() as usize,
+            interrupted_at_mark: self.interrupted_at_mark,
         }
     }
 

@@ -765,6 +765,7 @@ impl Kind {
         let is_clock = cpu.gpr[gpr::RCX] as u32 == msr::TIME_STAMP_COUNTER;
         match class {
             Class::TimeStamp => Some(Beyond::ReadsTime),
+            Class::Random => Some(Beyond::DrawsRandom),
             Class::ReadMsr => is_clock.then_some(Beyond::ReadsTime),
             Class::WriteMsr => is_clock.then_some(Beyond::SetsClock),
             Class::ModeChange => Some(Beyond::FarTransfer),
@@ -850,10 +851,8 @@ fn kind_of(instruction: &Instruction) -> Kind {
         Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => Class::Plain,
         _ => decode::classify(instruction),
     };
-    let is_quiet = matches!(
-        class,
-        Class::Plain | Class::LoadFence | Class::Pause | Class::Random | Class::NonTemporal | Class::SetInterruptFlag
-    );
+    let is_quiet =
+        matches!(class, Class::Plain | Class::LoadFence | Class::Pause | Class::NonTemporal | Class::SetInterruptFlag);
     let mut factory = InstructionInfoFactory::new();
     let operands = factory.info(instruction).used_memory();
     // The load of a segment register reads its descriptor.

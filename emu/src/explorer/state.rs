@@ -243,6 +243,12 @@ impl World {
             && self.boards.board(state.board).interrupts().maskable(core).is_some()
     }
 
+    /// Whether `core` is at the mark at which its region ends.
+    pub(super) fn is_at_mark(&mut self, state: &State, core: CoreId) -> bool {
+        let local = state.cores[core.index()].local;
+        self.locals.local(local).activity == Activity::Running && *self.op(state, core) == Op::Finished
+    }
+
     /// Whether `step` is one of a core that could take an interrupt instead, now or when its buffer has drained.
     pub(super) fn is_late(&self, state: &State, step: Step) -> bool {
         matches!(step, Step::Operate(core) if self.is_asked(state, core))

@@ -229,7 +229,11 @@ impl Surveyor {
         let mut machine = Machine::new(&image, Settings { model: MemoryModel::SC, ..settings.clone() })?;
         machine.restore(region.machine());
         let mut explorer = Explorer::new(machine, &settings);
-        let start = explorer.start_here(settings.cores);
+        // Without a region marks are nothing.
+        let start = match region.is_whole() {
+            true => explorer.start_behind(settings.cores),
+            false => explorer.start_here(settings.cores),
+        };
         Ok(Surveyor {
             image,
             settings,
@@ -243,17 +247,19 @@ impl Surveyor {
         })
     }
 
-    /// Explores under `model`, as `plan` says. The time of `limits` bounds exploring and finding out what the final states
-    /// mean together.
+    /// Explores under `model`, as `plan` says. The time of `limits` bounds exploring, and again finding out what the final
+    /// states mean.
     pub fn survey(&mut self, plan: &Plan, model: MemoryModel, limits: &Limits) -> Survey {
         let began = Instant::now();
         let explored = self.explorer.explore_by(plan, &self.start, model, limits);
         let explored_in = began.elapsed();
+        // What exploration has found in its time is worth as much again.
+        let began_judging = Instant::now();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
         let mut is_late = false;
         for index in 0..explored.finals().len() {
             // What was reached within the time is worth a moment more: one of many is always told.
-            is_late = index > 0 && limits.time.is_some_and(|time| began.elapsed() > time);
+            is_late = index > 0 && limits.time.is_some_and(|time| began_judging.elapsed() > time);
             if is_late {
                 break;
             }
@@ -314,9 +320,7 @@ impl Surveyor {
                 reached.finals.push(index);
             }
         }
-        let time = limits.time.map(|time| time.saturating_sub(began.elapsed()));
-        let Hangs { proven, unsettled, is_late: is_cut } =
-            self.explorer.hangs(&self.start, &explored, &Limits { time, ..*limits });
+        let Hangs { proven, unsettled, is_late: is_cut } = self.explorer.hangs(&self.start, &explored, limits);
         for hang in proven {
             let (outcome, reached) = self.reached(model, hang);
             outcomes.entry(outcome).or_insert(reached);
@@ -663,7 +667,7 @@ impl Survey {
     pub fn is_hollow(&self) -> bool {
         let is_wrong = self.outcomes.iter().any(|(outcome, reached)| reached.is_violation(outcome));
         let has_nothing = self.explored.witness().is_some_and(|witness| witness.is_hollow());
-        self.explored.is_complete() && has_nothing && !is_wrong
+        self.explored.is_complete() && self.unsettled.is_empty() && has_nothing && !is_wrong
     }
 
     /// Whether every state in which nothing more is possible has been met and gone on from.

@@ -12,7 +12,7 @@ use super::limits::{Cut, Limits};
 use super::local::fingerprint;
 use super::op::Op;
 use super::reduction::is_own_business;
-use super::sharing::{Note, Sharing};
+use super::sharing::{Interrupted, Note, Sharing};
 use super::state::{State, Step, World};
 use crate::core::CoreId;
 use std::cmp::Reverse;
@@ -154,11 +154,15 @@ impl Switches<'_> {
         let ram_bytes = self.world.stage.base().ram_bytes();
         for (index, at) in state.cores.iter().enumerate() {
             let core = CoreId(index as u8);
-            let is_interrupt = self.world.can_interrupt(state, core);
+            let interrupt = match (self.world.can_interrupt(state, core), self.world.is_at_mark(state, core)) {
+                (false, _) => Interrupted::No,
+                (true, false) => Interrupted::Yes,
+                (true, true) => Interrupted::AtMark,
+            };
             let op = self.world.op(state, core).clone();
-            if is_interrupt || !seen.knows(core, at.local) && !matches!(op, Op::Beyond { .. }) {
+            if interrupt != Interrupted::No || !seen.knows(core, at.local) && !matches!(op, Op::Beyond { .. }) {
                 let pc = self.world.locals.local(at.local).cpu.linear_pc();
-                seen.note(&Note { core, op, of: Some((at.local, pc)), is_interrupt }, ram_bytes);
+                seen.note(&Note { core, op, of: Some((at.local, pc)), interrupt }, ram_bytes);
             }
         }
     }

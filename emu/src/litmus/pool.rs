@@ -86,9 +86,12 @@ impl Outcome {
         }
     }
 
-    /// Whether what the test says about its final states is so; `None` where something was left out that could make it
+    /// Whether what the test says about its final states is so, which it is not where a thread faults; `None` where something was left out that could make it
     /// otherwise.
     pub fn answer(&self, quantifier: Quantifier) -> Option<bool> {
+        if !self.faults.is_empty() {
+            return Some(false);
+        }
         let is_settled = self.complete
             || match quantifier {
                 Quantifier::Exists | Quantifier::NotExists => self.positive > 0,

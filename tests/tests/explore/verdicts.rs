@@ -3,7 +3,7 @@
 use super::guests::*;
 use fencepost::explorer::region::{NoRegion, Region};
 use fencepost::explorer::survey::{Outcome, Survey};
-use fencepost::explorer::{Interrupts, Limits, Outlook, Plan};
+use fencepost::explorer::{Beyond, Cut, Interrupts, Limits, Outlook, Plan};
 use fencepost::machine::{Machine, Settings};
 use fencepost::memory_model::MemoryModel;
 use fencepost_tests::guest::{apic, handler, load_idt, store};
@@ -309,4 +309,35 @@ fn who_spins_behind_the_region_while_the_other_has_halted_hangs() {
     };
     let fine = survey(&mut marked_cores(&[&spins, &stores]), TSO);
     assert_eq!(outcomes(&fine), [Outcome::AllHalted.to_string()]);
+}
+
+#[test]
+fn a_whole_guest_has_no_marks() {
+    let stores = |a: &mut CodeAssembler| {
+        end(a)?;
+        a.mov(dword_ptr(Y), 1)
+    };
+    let found = survey(&mut cores(&[&stores, &|a| wait_for(a, Y, 1)]), TSO);
+    assert!(found.is_complete() && found.unsettled.is_empty(), "{:?}", found.reasons());
+    assert_eq!(outcomes(&found), [Outcome::AllHalted.to_string()]);
+}
+
+#[test]
+fn of_random_numbers_one_does_not_stand_for_all() {
+    let draws: [Code; 2] = [&|a| a.rdrand(eax), &|a| a.rdseed(eax)];
+    for draw in draws {
+        let found = survey(&mut cores(&[draw, &|a| a.mov(dword_ptr(X), 1)]), TSO);
+        assert_eq!(found.cuts(), [Cut::Beyond(Beyond::DrawsRandom)]);
+    }
+}
+
+#[test]
+fn who_is_interrupted_at_its_mark_is_said() {
+    let at_mark = |code: Code| {
+        let other = called(code, &|a| a.nop());
+        let found = survey(&mut marked_cores(&[&caller, &other]), TSO);
+        found.explored.witness().map(|witness| witness.interrupted_at_mark)
+    };
+    assert_eq!(at_mark(&|a| a.sti()), Some(0b10));
+    assert_eq!(at_mark(&|a| a.cli()), Some(0));
 }

@@ -281,15 +281,22 @@ impl ModelReport {
                 format!("{} entered", names.join(", "))
             }
         };
-        let Some(Witness { shared_accesses, device_accesses, .. }) = self.witness else { return who };
-        let shared = match shared_accesses {
+        let Some(witness) = self.witness else { return who };
+        let shared = match witness.shared_accesses {
             1 => "1 shared access".to_owned(),
             more => format!("{} shared accesses", grouped(more as u64)),
         };
-        match device_accesses {
-            0 => format!("{who}, {shared}"),
-            devices => format!("{who}, {shared}, {} to devices", grouped(devices as u64)),
-        }
+        let devices = match witness.device_accesses {
+            0 => String::new(),
+            devices => format!(", {} to devices", grouped(devices as u64)),
+        };
+        let at_mark = (0..cores).filter(|core| witness.interrupted_at_mark & 1 << core != 0);
+        let at_mark: Vec<String> = at_mark.map(|core| CoreId(core).to_string()).collect();
+        let trust = match at_mark.is_empty() {
+            true => String::new(),
+            false => format!(", {} taken to leave interrupts on behind the region", at_mark.join(" and ")),
+        };
+        format!("{who}, {shared}{devices}{trust}")
     }
 }
 

@@ -12,7 +12,7 @@ use crate::explorer::limits::{Cut, CutPlace, Limits};
 use crate::explorer::local::fingerprint;
 use crate::explorer::op::{Entered, Op};
 use crate::explorer::reduction;
-use crate::explorer::sharing::{Note, Sharing};
+use crate::explorer::sharing::{Interrupted, Note, Sharing};
 use crate::explorer::state::{State, Step, World};
 use rayon::iter::ParallelIterator;
 use rayon::slice::ParallelSlice;
@@ -225,6 +225,7 @@ impl Expansion<'_> {
             expanded.places.extend(self.world.places_at(state));
         }
         for step in self.world.possible_steps(state) {
+            self.note_interrupt(state, step, &mut expanded);
             let mut after = self.world.after(state, step, &mut Vec::new());
             self.note_step(&after, step, &mut expanded);
             self.follow(&mut after, &mut expanded);
@@ -233,6 +234,14 @@ impl Expansion<'_> {
             expanded.successors.push(Successor { step, after, name, is_late });
         }
         expanded
+    }
+
+    /// Notes that `step`, if it is an interrupt's, comes to a core that is in its region or at its end.
+    fn note_interrupt(&mut self, state: &State, step: Step, expanded: &mut Expanded) {
+        let Step::Interrupt(core) = step else { return };
+        let is_at_mark = self.world.is_at_mark(state, core);
+        let interrupt = if is_at_mark { Interrupted::AtMark } else { Interrupted::Yes };
+        expanded.notes.push(Note { core, op: Op::Nothing, of: None, interrupt });
     }
 
     /// Takes steps that stand for all others, as long as there are any.
@@ -251,8 +260,8 @@ impl Expansion<'_> {
         match step {
             Step::Operate(core) | Step::Interrupt(core) if after.stop.is_none() => {
                 let entered = self.world.entered.take();
-                let is_interrupt = matches!(step, Step::Interrupt(_));
-                let note = |entered: Entered| Note { core, op: entered.touched, of: None, is_interrupt };
+                let interrupt = Interrupted::No;
+                let note = |entered: Entered| Note { core, op: entered.touched, of: None, interrupt };
                 expanded.notes.extend(entered.map(note));
                 self.note(after, core, expanded);
             }
@@ -266,7 +275,7 @@ impl Expansion<'_> {
             let core = CoreId(index as u8);
             self.note(state, core, expanded);
             let stores = at.buffer.entries().iter().map(|entry| Op::Store(*entry));
-            expanded.notes.extend(stores.map(|op| Note { core, op, of: None, is_interrupt: false }));
+            expanded.notes.extend(stores.map(|op| Note { core, op, of: None, interrupt: Interrupted::No }));
         }
     }
 
@@ -278,7 +287,7 @@ impl Expansion<'_> {
         } else if !self.sharing.knows(core, local) {
             let op = self.world.op(state, core).clone();
             let pc = self.world.locals.local(local).cpu.linear_pc();
-            expanded.notes.push(Note { core, op, of: Some((local, pc)), is_interrupt: false });
+            expanded.notes.push(Note { core, op, of: Some((local, pc)), interrupt: Interrupted::No });
         }
     }
 }

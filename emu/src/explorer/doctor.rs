@@ -11,7 +11,7 @@
 
 use super::limits::{Cut, CutPlace};
 use super::own_fence::OwnFence;
-use super::survey::{DOES_NOT_END, Judged, NOTHING_SHARED, Surveyor};
+use super::survey::{BEGINS_AGAIN, DOES_NOT_END, Judged, NOTHING_SHARED, Surveyor};
 use super::toggles::Toggles;
 use super::{End, Hangs, Limits};
 use crate::memory_model::MemoryModel;
@@ -271,6 +271,7 @@ impl Doctor<'_> {
                 Judged::Wrong => return Verdict::Violated(self.surveyor.places_on_the_way_to(&explored, index)),
                 Judged::Endless => _ = open.insert(DOES_NOT_END),
                 Judged::Untold => _ = open.insert(NOT_TOLD),
+                Judged::Again => _ = open.insert(BEGINS_AGAIN),
                 // Why is among what cut the exploration off.
                 Judged::Right | Judged::Cut => (),
             }

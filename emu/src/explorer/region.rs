@@ -128,6 +128,8 @@ pub struct Ending {
     pub stop: Option<Stop>,
     /// It has not stopped, and will not as it goes on: it has come back to a state.
     pub goes_round: bool,
+    /// A core has come to a mark that begins a region again.
+    pub begins_again: bool,
 }
 
 /// How a guest went on that is not told of.
@@ -138,6 +140,8 @@ pub(super) struct Aftermath {
     pub(super) said: Output,
     /// It has not stopped, and will not as it goes on.
     pub(super) goes_round: bool,
+    /// A core has come to a mark that begins a region again.
+    pub(super) begins_again: bool,
 }
 
 impl Region {
@@ -272,14 +276,16 @@ impl Region {
         machine.set_details(false);
         let mut turns =
             Turns { is_there: vec![false; usize::from(machine.settings().cores)], choices: Vec::new(), steps: 0 };
-        let (mut circle, mut goes_round) = (Circle::default(), false);
+        let (mut circle, mut goes_round, mut begins_again) = (Circle::default(), false, false);
         while turns.go_on(machine, max_steps) && !goes_round {
             turns.round(machine);
-            events.extend(machine.take_events());
+            let new = machine.take_events();
+            begins_again |= new.iter().any(is_beginning);
+            events.extend(new);
             goes_round = machine.stop().is_none() && circle.closes(machine);
         }
         let choices = [self.before.as_slice(), choices, &turns.choices].concat();
-        Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied(), goes_round }
+        Ending { choices, events, steps_after: turns.steps, stop: machine.stop().copied(), goes_round, begins_again }
     }
 
     /// Goes on to the end from a state of the region's end.
@@ -300,13 +306,15 @@ impl Region {
         let mut said = Output::default();
         machine.take_events();
         let mut turns = Turns { is_there: vec![false; cores], choices: Vec::new(), steps: 0 };
-        let (mut circle, mut goes_round) = (Circle::default(), false);
+        let (mut circle, mut goes_round, mut begins_again) = (Circle::default(), false, false);
         while turns.go_on(machine, max_steps) && !goes_round {
             turns.round(machine);
-            machine.take_events().iter().for_each(|line| said.take(&line.event));
+            let new = machine.take_events();
+            begins_again |= new.iter().any(is_beginning);
+            new.iter().for_each(|line| said.take(&line.event));
             goes_round = machine.stop().is_none() && circle.closes(machine);
         }
-        Aftermath { stop: machine.stop().copied(), said, goes_round }
+        Aftermath { stop: machine.stop().copied(), said, goes_round, begins_again }
     }
 
     /// The machine, after [`Region::finish`] at the end of that run.
@@ -318,6 +326,11 @@ impl Region {
     pub fn finished(&mut self) -> &mut Machine {
         &mut self.machine
     }
+}
+
+/// Whether a core has come to a mark that begins a region.
+fn is_beginning(line: &Line) -> bool {
+    matches!(line.event, Event::Marked { mark: Mark::Begin, .. })
 }
 
 /// The cores of which it says so.

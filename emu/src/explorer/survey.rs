@@ -33,6 +33,10 @@ pub(super) const DOES_NOT_END: &str = "the guest does not end after its region, 
 pub(super) const NOTHING_SHARED: &str = "nothing that a core does in the region can be seen by another: no memory is shared \
      there; let `xchg bx, bx` stand before the accesses that matter and `xchg cx, cx` behind them, on every core that takes part";
 
+/// Why nothing is complete when a core comes to its region again.
+pub(super) const BEGINS_AGAIN: &str = "a core comes to `xchg bx, bx` again behind its region, and only its first pass was explored; \
+     let each core pass its marks once";
+
 /// A guest at the beginning of its region, to be explored under one model after another.
 pub struct Surveyor {
     image: Image,
@@ -58,6 +62,8 @@ struct Ended {
     sleeps: bool,
     /// It has not stopped and never does.
     hangs: bool,
+    /// A core comes to its region again.
+    begins_again: bool,
     /// What it has reported, if that was after its region.
     reported: Option<String>,
 }
@@ -72,6 +78,8 @@ pub(super) enum Judged {
     Endless,
     /// What it has reported counts, and is not known.
     Untold,
+    /// No violation, but a core comes to its region again.
+    Again,
     /// A core is about to do something that is not followed.
     Cut,
 }
@@ -90,6 +98,8 @@ pub struct Survey {
     pub entered: Vec<CoreId>,
     /// Cores that wait in the region while others have left it, where it is not so, or not known, that this is for ever.
     pub unsettled: BTreeSet<Unsettled>,
+    /// A core comes to its region again: only its first pass was explored.
+    pub begins_again: bool,
     /// Not all final states were gone on from, or not all that wait for ever were looked at: the time was over.
     is_late: bool,
 }
@@ -256,7 +266,7 @@ impl Surveyor {
         // What exploration has found in its time is worth as much again.
         let began_judging = Instant::now();
         let mut outcomes: BTreeMap<Outcome, Reached> = BTreeMap::new();
-        let mut is_late = false;
+        let (mut is_late, mut begins_again) = (false, false);
         for index in 0..explored.finals().len() {
             // What was reached within the time is worth a moment more: one of many is always told.
             is_late = index > 0 && limits.time.is_some_and(|time| began_judging.elapsed() > time);
@@ -273,6 +283,7 @@ impl Surveyor {
             let (outcome, choices) = match end {
                 End::Over => {
                     let ending = self.finish(model, &region);
+                    begins_again |= ending.begins_again;
                     screen = (self.judging == Judging::Screen).then(|| self.screen());
                     match ending.stop {
                         Some(Stop::Exited { code }) => exit_code = Some(code),
@@ -327,7 +338,7 @@ impl Surveyor {
         }
         let times = (explored_in, began.elapsed() - explored_in);
         let entered = self.region.entered().to_vec();
-        Survey { model, outcomes, explored, times, entered, unsettled, is_late: is_late || is_cut }
+        Survey { model, outcomes, explored, times, entered, unsettled, begins_again, is_late: is_late || is_cut }
     }
 
     /// Cores that wait for ever, as an outcome.
@@ -451,6 +462,7 @@ impl Surveyor {
             times: (began.elapsed(), Duration::ZERO),
             entered: cores(settings.cores).collect(),
             unsettled: BTreeSet::new(),
+            begins_again: false,
             is_late: false,
         };
         Ok((survey, told))
@@ -547,24 +559,28 @@ impl Surveyor {
         let is_listed =
             self.listed.as_ref().is_none_or(|listed| ended.reported.as_ref().is_some_and(|it| listed.contains(it)));
         let is_asleep = ended.sleeps && ended.reported.is_none();
-        if is_asleep || !is_listed { Judged::Wrong } else { Judged::Right }
+        match (is_asleep || !is_listed, ended.begins_again) {
+            (true, _) => Judged::Wrong,
+            (false, true) => Judged::Again,
+            (false, false) => Judged::Right,
+        }
     }
 
     /// How the guest ends after that final state, which is put into the machine as it is.
     fn ended(&mut self, explored: &Explored, index: usize) -> Ended {
         if let Some(stop) = explored.finals()[index].stop() {
-            return Ended { stop: Some(stop), sleeps: false, hangs: false, reported: None };
+            return Ended { stop: Some(stop), sleeps: false, hangs: false, begins_again: false, reported: None };
         }
         let name = self.explorer.name_of(explored, index);
         if let Some(known) = self.endings.get(&name) {
             return known.clone();
         }
         let placed = self.explorer.place(explored, index);
-        let Aftermath { stop, said, goes_round } = self.region.finish_from(&placed, LONGEST_ENDING);
+        let Aftermath { stop, said, goes_round, begins_again } = self.region.finish_from(&placed, LONGEST_ENDING);
         let sleeps = stop == Some(Stop::AllHalted) && self.region.finished().waits_for_interrupt();
         let reported = said.outcome().map(str::to_owned);
         let hangs = goes_round && self.hang_behind(explored.model, &Limits::default()).is_some();
-        let ended = Ended { stop, sleeps, hangs, reported };
+        let ended = Ended { stop, sleeps, hangs, begins_again, reported };
         self.endings.insert(name, ended.clone());
         ended
     }
@@ -659,7 +675,8 @@ impl Surveyor {
 impl Survey {
     /// Whether every outcome is there.
     pub fn is_complete(&self) -> bool {
-        self.has_all_finals() && self.unsettled.is_empty() && !self.outcomes.contains_key(&Outcome::Unfinished)
+        let is_settled = self.unsettled.is_empty() && !self.begins_again;
+        self.has_all_finals() && is_settled && !self.outcomes.contains_key(&Outcome::Unfinished)
     }
 
     /// Whether the region has nothing in it that one core does and another could see: then no order of steps differs from
@@ -693,8 +710,9 @@ impl Survey {
     pub fn reasons(&self) -> Vec<String> {
         let endless = self.outcomes.contains_key(&Outcome::Unfinished).then(|| DOES_NOT_END.to_owned());
         let waits = self.unsettled.iter().map(ToString::to_string);
+        let again = self.begins_again.then(|| BEGINS_AGAIN.to_owned());
         let hollow = self.is_hollow().then(|| NOTHING_SHARED.to_owned());
-        self.cuts().iter().map(ToString::to_string).chain(endless).chain(waits).chain(hollow).collect()
+        self.cuts().iter().map(ToString::to_string).chain(endless).chain(waits).chain(again).chain(hollow).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is said of a guest is so: every way to wait for ever is listed, none that is not one, and nothing is proved of nothing.
 
 use super::guests::*;
+use fencepost::explorer::doctor::{Patience, examine};
 use fencepost::explorer::region::{NoRegion, Region};
 use fencepost::explorer::survey::{Outcome, Survey};
 use fencepost::explorer::{Beyond, Cut, Interrupts, Limits, Outlook, Plan};
@@ -340,4 +341,26 @@ fn who_is_interrupted_at_its_mark_is_said() {
     };
     assert_eq!(at_mark(&|a| a.sti()), Some(0b10));
     assert_eq!(at_mark(&|a| a.cli()), Some(0));
+}
+
+#[test]
+fn a_second_pass_through_the_marks_is_not_said_to_be_explored() {
+    let passes = |times: i32| {
+        move |a: &mut CodeAssembler| {
+            let mut again = a.create_label();
+            a.mov(ecx, times)?;
+            a.set_label(&mut again)?;
+            begin(a)?;
+            a.lock().inc(dword_ptr(X))?;
+            end(a)?;
+            a.dec(ecx)?;
+            a.jnz(again)
+        }
+    };
+    let (once, twice) = (passes(1), passes(2));
+    let found = [&once as Code, &twice].map(|code| survey(&mut marked_cores(&[code, code]), TSO));
+    assert!(found[0].is_complete() && !found[1].is_complete(), "{:?}", found[1].reasons());
+    assert!(found[1].reasons()[0].contains("only its first pass"));
+    let examined = examine(&mut marked_cores(&[&twice, &twice]), TSO, &Limits::default(), &Patience::default());
+    assert!(!examined.holds && !examined.violated, "{examined:?}");
 }

@@ -365,14 +365,12 @@ pub(super) fn mark_delayed_drains(rows: &mut [Row], is_private: impl Fn(Touched)
         }
         let stores = pending.entry(core).or_default();
         for effect in &row.effects {
-            match *effect {
-                Effect::Store { stored, buffered: true } => stores.push((stored, false)),
-                Effect::Drain { stored } => {
-                    let at = stores.iter().position(|(it, _)| *it == stored);
-                    row.is_delayed = at.is_some_and(|at| stores.remove(at).1) && !is_private(stored.touched());
-                    count += usize::from(row.is_delayed);
-                }
-                _ => (),
+            if let Effect::Store { stored, buffered: true } = *effect {
+                stores.push((stored, false));
+            } else if let Effect::Drain { stored } = *effect {
+                let at = stores.iter().position(|(it, _)| *it == stored);
+                row.is_delayed = at.is_some_and(|at| stores.remove(at).1) && !is_private(stored.touched());
+                count += usize::from(row.is_delayed);
             }
         }
     }
